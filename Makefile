@@ -1,0 +1,63 @@
+# Two commands do all the set-up: `make demo` and `make test`. CI calls `make check` and `make test`.
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+PYTHON ?= python3
+export PYTHONSAFEPATH = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+VENV := .venv
+SOURCES := $(shell git ls-files 2>/dev/null | grep -E '^(python|runtime|kernels|export|csrc|zoo|benchmarks)/|^CMakeLists.txt$$|^pyproject.toml$$')
+PIP_ENV := PIP_CONSTRAINT=$(CURDIR)/constraints.txt
+
+.PHONY: demo test check bench size dev clean
+
+demo: $(VENV)/demo/.installed  ## from nothing to an annotated picture on the CPU, without torch
+	$(VENV)/demo/bin/saccade demo --output out/demo
+
+test: $(VENV)/test/.installed  ## pytest on the installed wheel; native tests; GPU tests where there is one
+	$(VENV)/test/bin/python -c "import saccade._native" || { echo "error: the native module was not built"; exit 1; }
+	$(VENV)/test/bin/python -m pytest $(PYTEST)
+
+check: $(VENV)/test/.installed  ## ruff, mypy --strict on the installed wheel, clang-format
+	$(VENV)/test/bin/ruff check .
+	$(VENV)/test/bin/ruff format --check .
+	$(VENV)/test/bin/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.inc')
+	PYTHON=$(VENV)/test/bin/python .ci/types
+
+bench: $(VENV)/test/.installed  ## the quick set, with the ratio to each peer
+	$(VENV)/test/bin/saccade bench overhead
+	$(VENV)/test/bin/saccade bench preprocess
+	$(VENV)/test/bin/saccade bench models clip
+
+size:  ## lines, functions and docstrings of each part
+	$(PYTHON) .ci/size.py
+
+dev: $(VENV)/dev/.installed  ## an editable install with everything, for work on saccade itself
+
+clean:
+	rm -rf build dist out .venv
+
+$(VENV)/demo/.installed: $(SOURCES) constraints.txt
+	$(PYTHON) -m venv $(VENV)/demo
+	$(PIP_ENV) $(VENV)/demo/bin/pip install -q --force-reinstall --no-deps .
+	$(PIP_ENV) $(VENV)/demo/bin/pip install -q '.[cpu]'
+	touch $@
+
+# torch first and pinned: a range would bring the newest build and gigabytes of CUDA with it.
+$(VENV)/test/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)/test
+	$(PIP_ENV) $(VENV)/test/bin/pip install -q torch
+	touch $@
+
+$(VENV)/test/.installed: $(SOURCES) $(VENV)/test/.torch
+	rm -rf build/wheel
+	$(PIP_ENV) $(VENV)/test/bin/pip wheel -q --no-deps -w build/wheel .
+	$(PIP_ENV) $(VENV)/test/bin/pip install -q "$$(ls $(CURDIR)/build/wheel/saccade-*.whl)[cpu,export,bench,test,check]"
+	$(PIP_ENV) $(VENV)/test/bin/pip install -q --force-reinstall --no-deps build/wheel/saccade-*.whl
+	touch $@
+
+$(VENV)/dev/.installed: pyproject.toml CMakeLists.txt constraints.txt
+	$(PYTHON) -m venv $(VENV)/dev
+	$(PIP_ENV) $(VENV)/dev/bin/pip install -q torch scikit-build-core pybind11 cmake ninja
+	$(PIP_ENV) $(VENV)/dev/bin/pip install -q --no-build-isolation -e '.[cpu,export,bench,test,check]'
+	touch $@
