@@ -1,0 +1,173 @@
+"""What can go wrong, as a tree: each error says what was given, what is allowed and what to do next.
+
+    SaccadeError                     exit  http
+    ├── InputError                      2   400   what the caller handed over
+    │   ├── SpecError                   2   400   arrays that do not fit a graph or an op
+    │   ├── ImageError                  2   400   not a picture, or a damaged one
+    │   │   └── ImageTooLarge           2   413   known from the header; nothing was decoded
+    │   ├── TextError                   2   400   labels, prompts and token counts
+    │   ├── SettingsError               2   400   an option or a SACCADE_* variable
+    │   └── IndexFileError              2   400   a search index that does not fit or is damaged
+    ├── BundleError                     2   500   a bundle that cannot be trusted
+    │   ├── ManifestError               2   500   bundle.json is not what docs/bundle.md says
+    │   ├── CorruptBundle               2   500   a file is not the one that was written
+    │   ├── UnsafePath                  2   500   a name or file that could reach outside
+    │   ├── BundleLimit                 2   500   more or larger than the format allows
+    │   └── ForbiddenFile               2   500   a file that could run code
+    ├── ExportError                     2   500   a model that cannot become a bundle
+    │   ├── UnknownModel                2   404   no such model, or no recipe for it
+    │   └── ParityError                 2   500   the exported graph does not compute what the model does
+    ├── KernelError                     2   500   a forced kernel that cannot run
+    ├── Closed                          2   503   used after close()
+    └── EnvironmentTrouble              3   503   the machine, not the request
+        ├── MissingExtra                3   503   a library that an extra of saccade brings
+        ├── EngineError                 3   503   no back end can run the graph, or one failed
+        ├── NoSpace                     3   507   the disk is full or not writable
+        └── Offline                     3   503   the model hub cannot be reached
+"""
+
+from __future__ import annotations
+
+
+class SaccadeError(Exception):
+    """Base of all errors of saccade.
+
+    message: one line, lower case, what was given and what is allowed
+    hint: one line, what to do next; empty if there is nothing useful to say
+    """
+
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, *, hint: str = ""):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InputError(SaccadeError):
+    """What the caller handed over cannot be used; nothing was lost or written."""
+
+    exit_code, http_status = 2, 400
+
+
+class SpecError(InputError):
+    """Arrays that do not fit the graph or op they were given to."""
+
+
+class ImageError(InputError):
+    """Not a picture, a damaged one, or one in a format that is not read."""
+
+
+class ImageTooLarge(ImageError):
+    """The picture's header asks for more than the limits allow; nothing was decoded."""
+
+    http_status = 413
+
+
+class TextError(InputError):
+    """Labels, prompts or templates that are empty, too long or too many."""
+
+
+class SettingsError(InputError):
+    """An option or environment variable with a value that means nothing."""
+
+
+class BundleError(SaccadeError):
+    """A bundle that is missing, damaged or not to be trusted."""
+
+    exit_code, http_status = 2, 500
+
+
+class ManifestError(BundleError):
+    """bundle.json breaks the format. `pointer` is the JSON pointer (RFC 6901) to the place."""
+
+    def __init__(self, message: str, *, pointer: str = "", hint: str = ""):
+        super().__init__(message, hint=hint)
+        self.pointer = pointer
+
+
+class CorruptBundle(BundleError):
+    """A file is not the one that was written. `file`, `expected`, `got` say which and how."""
+
+    def __init__(self, file: str, expected: str, got: str, *, hint: str = ""):
+        super().__init__(f"[bundle] {file}: expected {expected}, got {got}", hint=hint or "fetch or export the bundle again")
+        self.file, self.expected, self.got = file, expected, got
+
+
+class UnsafePath(BundleError):
+    """A name that is not a plain relative one, or a file that is a link, device or pipe."""
+
+
+class BundleLimit(BundleError):
+    """More entries, or larger ones, than the format allows."""
+
+
+class ForbiddenFile(BundleError):
+    """A file of a kind that can run code when opened, such as a pickle or a TensorRT plan."""
+
+
+class IndexFileError(InputError):
+    """A search index that is damaged, or was made with another model."""
+
+
+class ExportError(SaccadeError):
+    """A model that cannot become a bundle."""
+
+    exit_code, http_status = 2, 500
+
+
+class UnknownModel(ExportError):
+    """No such model, or a model that no recipe knows."""
+
+    http_status = 404
+
+
+class ParityError(ExportError):
+    """The exported graph does not compute what the trained model does."""
+
+
+class KernelError(SaccadeError):
+    """A kernel that was asked for by name and cannot run; the reason is in the message."""
+
+    exit_code, http_status = 2, 500
+
+
+class Closed(SaccadeError):
+    """A model, engine or index was used after close()."""
+
+    exit_code, http_status = 2, 503
+
+
+class EnvironmentTrouble(SaccadeError):
+    """The machine, not the request: a missing library, a full disk, no network."""
+
+    exit_code, http_status = 3, 503
+
+
+class MissingExtra(EnvironmentTrouble):
+    """A library is not installed; the hint names the extra that brings it."""
+
+    def __init__(self, needs: str, extra: str, *, purpose: str = ""):
+        super().__init__(
+            f"{needs} is not installed" + (f"; {purpose} needs it" if purpose else ""),
+            hint=f"pip install 'saccade[{extra}]'",
+        )
+        self.needs, self.extra = needs, extra
+
+
+class EngineError(EnvironmentTrouble):
+    """No back end can run the graph here, or a back end failed while it ran."""
+
+
+class NoSpace(EnvironmentTrouble):
+    """The disk is full or the folder cannot be written; what was there before is untouched."""
+
+    http_status = 507
+
+
+class Offline(EnvironmentTrouble):
+    """The model hub could not be reached and the model is not in the local cache."""
