@@ -1,0 +1,65 @@
+"""The direct driver: one request, in the caller's thread. No queue, no batch, lowest latency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import GeneratorType
+from typing import Any, TypeVar
+
+from saccade.runtime.call import All, Call, Graph, Pipeline, Work
+from saccade.runtime.engines import Engine
+
+T = TypeVar("T")
+
+
+class Direct:
+    """Drives pipelines, one step after the other.
+
+    engine_of: gives the engine of a graph handle, opening it at the first call
+    Safe to use from several threads as far as the engines are; ONNX Runtime sessions are.
+    """
+
+    def __init__(self, engine_of: Callable[[Graph], Engine]):
+        self.engine_of = engine_of
+
+    def run(self, pipeline: Pipeline[T]) -> T:
+        """Drive `pipeline` to its end and return its result.
+
+        An error of a step is raised inside the pipeline where the step was yielded; what the pipeline does not catch
+        reaches the caller. The generator is closed on every way out, KeyboardInterrupt included.
+        """
+        step = self._step
+        try:
+            wanted = next(pipeline)
+            while True:
+                try:
+                    answer = step(wanted)
+                except Exception as error:
+                    wanted = pipeline.throw(error)
+                else:
+                    wanted = pipeline.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            pipeline.close()
+
+    def _step(self, step: Any) -> Any:
+        kind = type(step)
+        if kind is Call:
+            return self.engine_of(step.graph)(**step.inputs)
+        if kind is Work:
+            return step.function(*step.args)
+        if kind is All:
+            return self._all(step)
+        if kind is GeneratorType:
+            return self.run(step)
+        raise TypeError(f"a pipeline yields Call, Work or All, not {kind.__name__}")
+
+    def _all(self, step: All) -> list[Any]:
+        try:
+            return [self._step(member) for member in step.members]
+        finally:
+            for member in step.members:
+                if type(member) is GeneratorType:
+                    member.close()

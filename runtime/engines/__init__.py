@@ -1,0 +1,139 @@
+"""Engines: one graph, ready to run. One file a back end, all of the same shape, in order of preference.
+
+    onnx_runtime   runs everywhere; the back end that the others are compared with
+    null           right shapes and no work: for schedulers, pipelines and their tests
+
+A back end has `unusable(entry, variant, options) -> reason`, empty if it can run here, and a class `Engine`.
+"""
+
+from __future__ import annotations
+
+import threading
+from importlib import import_module
+from typing import Any, Protocol
+
+import msgspec
+
+from saccade.runtime.bundle import Bundle
+from saccade.runtime.call import Graph
+from saccade.runtime.errors import Closed, EngineError, SettingsError
+from saccade.runtime.manifest import PRECISIONS, GraphEntry, Variant
+from saccade.runtime.settings import setting
+from saccade.runtime.spec import Array, GraphSpec
+
+BACKENDS = ("onnx_runtime", "null")
+AUTOMATIC = ("onnx_runtime",)
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How engines are opened.
+
+    backend: one of BACKENDS, or empty for the first usable of AUTOMATIC
+    precision: one of fp32, fp16, int8, or empty for fp32, or the most exact that the bundle has
+    device: "cpu", "cuda", or "auto": cuda when the installed engine brings it, else cpu
+    threads: threads of one engine run; 0 means every core that this process may use
+    arena: keep freed activations for the next run (faster, holds the peak), or give them back
+    spin: let idle engine threads spin (lower latency) instead of sleeping (lower power)
+    """
+
+    backend: str = ""
+    precision: str = ""
+    device: str = "auto"
+    threads: int = 0
+    arena: bool = True
+    spin: bool = True
+
+    @classmethod
+    def of(cls, backend: str | None, precision: str | None, device: str | None, threads: int | None, **more: bool) -> Options:
+        """Arguments first, then the environment, then defaults. Raises SettingsError for a value that means nothing."""
+        backend = setting("SACCADE_BACKEND", backend).replace("onnxruntime", "onnx_runtime")
+        made = cls(backend, setting("SACCADE_PRECISION", precision), device or "auto", setting("SACCADE_THREADS", threads), **more)
+        for what, value, allowed in (
+            ("backend", made.backend, ("", *BACKENDS)),
+            ("precision", made.precision, ("", *PRECISIONS)),
+            ("device", made.device, DEVICES),
+        ):
+            if value not in allowed:
+                raise SettingsError(f"[load] {what}: no {value!r}", hint=f"it is one of {', '.join(filter(None, allowed))}")
+        if made.threads < 0:
+            raise SettingsError(f"[load] threads: {made.threads}", hint="a number of threads, or 0 for all cores")
+        return made
+
+
+class Engine(Protocol):
+    """One opened graph."""
+
+    spec: GraphSpec
+    about: dict[str, Any]
+
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        """Run once. The arrays returned are the caller's: no later call writes to them."""
+
+    def close(self) -> None:
+        """Give the memory back. A call afterwards raises Closed."""
+
+
+def open_engine(bundle: Bundle, graph: str, options: Options = Options()) -> Engine:  # noqa: B008  a frozen value
+    """Open `graph` on the first usable back end.
+
+    Raises EngineError (or MissingExtra) with the reason of each back end that cannot, if none can.
+    """
+    entry = bundle.graphs[graph]
+    variant = choose(entry, graph, options.precision)
+    reasons = []
+    for name in [options.backend] if options.backend else AUTOMATIC:
+        backend = import_module(f"saccade.runtime.engines.{name}")
+        reason = backend.unusable(entry, variant, options)
+        if not reason:
+            engine: Engine = backend.Engine(bundle, graph, variant, options)
+            return engine
+        reasons.append((name, reason))
+    if len(reasons) == 1 and hasattr(backend, "missing") and backend.missing():
+        raise backend.missing()
+    raise EngineError(
+        f"[{graph}] no back end can run it: " + "; ".join(f"{name}: {reason}" for name, reason in reasons),
+        hint="see what this machine can run with `saccade inspect BUNDLE`",
+    )
+
+
+def choose(entry: GraphEntry, graph: str, precision: str) -> Variant:
+    """The variant of that precision; without one, fp32, or the most exact that keeps to its budget."""
+    if not precision:
+        inside = [v for v in entry.variants if v.within_budget] or list(entry.variants)
+        return entry.variant("fp32") or inside[0]
+    variant = entry.variant(precision)
+    if variant is None:
+        have = ", ".join(v.precision for v in entry.variants)
+        raise SettingsError(f"[{graph}] the bundle holds {have}, not {precision}", hint="export it with --precision")
+    return variant
+
+
+class Engines:
+    """Owns the engines of one or several bundles: opened at the first call, closed together."""
+
+    def __init__(self, options: Options = Options()):  # noqa: B008  a frozen value
+        self.options = options
+        self._opened: dict[Graph, Engine] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __call__(self, graph: Graph) -> Engine:
+        """The engine of `graph`. Raises Closed after close()."""
+        engine = self._opened.get(graph)
+        return engine if engine is not None else self._open(graph)
+
+    def _open(self, graph: Graph) -> Engine:
+        with self._lock:
+            if self._closed:
+                raise Closed(f"[{graph.name}] the model is closed", hint="load it again")
+            if graph not in self._opened:
+                self._opened[graph] = open_engine(graph.bundle, graph.name, self.options)
+            return self._opened[graph]
+
+    def close(self) -> None:
+        """Close every engine; later calls raise Closed."""
+        with self._lock:
+            self._closed = True
+            while self._opened:
+                self._opened.popitem()[1].close()

@@ -1,0 +1,132 @@
+"""load: from a bundle's path to something that answers.
+
+    path ──Bundle.open──▶ bundle ──family──▶ pipeline ──driven by──▶ Model
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeVar
+
+from saccade.runtime.bundle import Bundle
+from saccade.runtime.call import Pipeline
+from saccade.runtime.direct import Direct
+from saccade.runtime.engines import Engines, Options
+from saccade.runtime.errors import Closed, ManifestError
+
+T = TypeVar("T")
+
+FAMILIES = {"clip": ("saccade.runtime.pipelines.clip", "Clip")}
+"""For each bundle family the module and class of its pipeline."""
+
+
+class Model:
+    """A loaded bundle. The methods of its family's pipeline are methods here, each run at once in the caller's thread.
+
+    pipeline: the family's pipeline, whose methods give generators for other drivers
+    bundle: what was opened
+    """
+
+    def __init__(self, bundle: Bundle, pipeline: Any, engines: Engines, *, owned: bool = True):
+        self.bundle, self.pipeline = bundle, pipeline
+        self._engines, self._owned = engines, owned
+        self._driver = Direct(engines)
+        self._closed = False
+
+    def run(self, pipeline: Pipeline[T]) -> T:
+        """Drive any pipeline with this model's engines, such as one that combines several models."""
+        if self._closed:
+            pipeline.close()
+            raise Closed(f"[{self.bundle.name}] the model is closed", hint="load it again")
+        return self._driver.run(pipeline)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "pipeline":
+            raise AttributeError(name)
+        found = getattr(self.pipeline, name)
+        if not inspect.isgeneratorfunction(found):
+            return found
+        bound = _runs(self.run, found)
+        self.__dict__[name] = bound  # found once
+        return bound
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(n for n in dir(self.pipeline) if not n.startswith("_"))})
+
+    def __repr__(self) -> str:
+        return f"Model({self.bundle.name!r}, family={self.bundle.manifest.family!r}, digest={self.bundle.digest[:12]!r})"
+
+    def warm_up(self) -> None:
+        """Open every engine and run each golden input once, so that the first request is no slower than the next."""
+        golden = self.bundle.golden()
+        for graph in self.pipeline.graphs:
+            inputs = {t.name: golden.get(f"{graph.name}.{t.name}") for t in graph.spec.inputs}
+            engine = self._engines(graph)
+            if all(array is not None for array in inputs.values()):
+                engine(**inputs)
+
+    @property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """For each graph what runs it: back end, version, device, precision, threads. Opens the engines."""
+        return {graph.name: self._engines(graph).about for graph in self.pipeline.graphs}
+
+    def close(self) -> None:
+        """Give the engines' memory back; later requests raise Closed."""
+        self._closed = True
+        if self._owned:
+            self._engines.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def load(
+    bundle: str | os.PathLike[str] | Bundle,
+    *,
+    backend: str | None = None,
+    precision: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    arena: bool = True,
+    spin: bool = True,
+    engines: Engines | None = None,
+) -> Model:
+    """Open a bundle and give its model. Engines open at their first use; `warm_up()` opens them now.
+
+    bundle: a bundle's folder, or one already opened
+    backend, precision, device, threads, arena, spin: see saccade.runtime.engines.Options
+    engines: a shared owner, so that several models can be driven together; it is closed by whoever made it
+    Raises a BundleError for a bundle that cannot be trusted, SettingsError for an option that means nothing,
+    MissingExtra or EngineError (at the first use) when nothing here can run it.
+    """
+    options = Options.of(backend, precision, device, threads, arena=arena, spin=spin)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    pipeline = pipeline_of(opened)
+    return Model(opened, pipeline, engines or Engines(options), owned=engines is None)
+
+
+def pipeline_of(bundle: Bundle) -> Any:
+    """The family's pipeline of `bundle`. Raises ManifestError for a family that this version does not know."""
+    family = bundle.manifest.family
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ManifestError(
+            f"[bundle] /family: no family {family[:64]!a}; known: {known}", pointer="/family", hint="upgrade saccade"
+        )
+    module, name = FAMILIES[family]
+    return getattr(import_module(module), name)(bundle)
+
+
+def _runs(run: Callable[[Pipeline[T]], T], method: Callable[..., Pipeline[T]]) -> Callable[..., T]:
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> T:
+        return run(method(*args, **kwargs))
+
+    return call
