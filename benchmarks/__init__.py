@@ -1,0 +1,1 @@
+"""saccade.benchmarks: measured on this machine, against named peers, interleaved in one process."""

@@ -1,0 +1,62 @@
+"""saccade: an inference runtime for vision foundation models.
+
+    import saccade
+
+    clip = saccade.load("clip.bundle")
+    scores = clip.classify("photo.jpg", ["a cat", "a dog"])
+
+Importing costs next to nothing: what a name needs is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saccade.runtime.bundle import Bundle as Bundle
+    from saccade.runtime.classifier import Classifier as Classifier
+    from saccade.runtime.errors import SaccadeError as SaccadeError
+    from saccade.runtime.image import Image as Image
+    from saccade.runtime.image import decode as decode
+    from saccade.runtime.index import Index as Index
+    from saccade.runtime.index import open_index as open_index
+    from saccade.runtime.indexing import index_pictures as index_pictures
+    from saccade.runtime.indexing import index_texts as index_texts
+    from saccade.runtime.model import Model as Model
+    from saccade.runtime.model import load as load
+    from saccade.runtime.results import Embeddings as Embeddings
+    from saccade.runtime.results import Matches as Matches
+    from saccade.runtime.results import Scores as Scores
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "bundle",
+    "Classifier": "classifier",
+    "Embeddings": "results",
+    "Image": "image",
+    "Index": "index",
+    "Matches": "results",
+    "Model": "model",
+    "SaccadeError": "errors",
+    "Scores": "results",
+    "decode": "image",
+    "index_pictures": "indexing",
+    "index_texts": "indexing",
+    "load": "model",
+    "open_index": "index",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'saccade' has no attribute {name!r}")
+    value = getattr(import_module(f"saccade.runtime.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

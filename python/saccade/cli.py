@@ -1,0 +1,98 @@
+"""saccade on the command line. Errors are two lines and an exit code: 2 for the request, 3 for the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+import typer
+
+from saccade import __version__
+from saccade.commands import bench, bundles, clip, demo
+from saccade.runtime.errors import SaccadeError
+
+app = typer.Typer(
+    help="Run vision foundation models from small, verified bundles.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (demo, clip, bundles):
+    group.register(app)
+app.add_typer(bench.app, name="bench", help="Measure on this machine, against named peers, in one process.")
+
+_MANY = ("--labels", "--templates", "--text")
+"""Options that take several values in a row: --labels 'a cat' 'a dog'."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"saccade {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; give its exit code. Nothing is raised."""
+    try:
+        code = app(spread(arguments), prog_name="saccade", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except SaccadeError as error:
+        return _fail(str(error), error.hint, error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        return _fail(error.format_message(), f"see `{context.command_path if context else 'saccade'} --help`", 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", "nothing half-written is left; run the same command again to go on", 130)
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """Repeat an option of _MANY before each of its values: --labels a b becomes --labels a --labels b."""
+    made: list[str] = []
+    repeated = ""
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            return made + list(arguments[at:])
+        if argument.startswith("-") and len(argument) > 1:
+            repeated = argument if argument in _MANY else ""
+            if not repeated:
+                made.append(argument)
+        elif repeated:
+            made += [repeated, argument]
+        else:
+            made.append(argument)
+    return made
+
+
+def _fail(message: str, hint: str, code: int) -> int:
+    typer.echo(f"error: {printable(message)}", err=True)
+    if hint:
+        typer.echo(f" hint: {printable(hint)}", err=True)
+    return code
+
+
+def printable(text: str) -> str:
+    """One line of `text` that cannot drive a terminal: control characters are shown as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
