@@ -41,7 +41,9 @@ def rows() -> list[dict[str, Any]]:
         }
         measured = _measure(cases)
         engines.close()
-    made = [{"case": name, "p50_us": p50, "p90_us": p90, "runs": BATCH * ROUNDS} for name, (p50, p90) in measured.items()]
+    made = [
+        {"case": name, "p50_us": p50, "p90_us": p90, "runs": BATCH * ROUNDS} for name, (p50, p90) in measured.items()
+    ]
     share = measured["one-call"][0] - measured["null-engine"][0]
     return [*made, {"case": "driver", "p50_us": round(share, 3), "p90_us": None, "runs": BATCH * ROUNDS}]
 

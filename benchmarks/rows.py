@@ -91,7 +91,9 @@ def machine() -> str:
         info = Path("/proc/cpuinfo").read_text()
         lines = dict(line.split("\t", 1) for line in info.split("\n\n")[0].splitlines() if "\t" in line)
         fields = {key.strip(): value.split(":", 1)[-1].strip() for key, value in lines.items()}
-        name = f"{fields.get('model name', name)} family {fields.get('cpu family', '?')} model {fields.get('model', '?')}"
+        name = (
+            f"{fields.get('model name', name)} family {fields.get('cpu family', '?')} model {fields.get('model', '?')}"
+        )
         known = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
         flags = " ".join(flag for flag in known if flag in fields.get("flags", "").split())
     except OSError:

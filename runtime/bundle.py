@@ -11,15 +11,17 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
 
 from saccade.runtime import stamp
-from saccade.runtime.errors import BundleError, CorruptBundle, InputError
+from saccade.runtime.errors import BundleError, BundleLimit, CorruptBundle, InputError
 from saccade.runtime.files import new_folder, open_folder, open_plain, refuse_magic
 from saccade.runtime.manifest import (
     MANIFEST,
@@ -29,6 +31,7 @@ from saccade.runtime.manifest import (
     GraphEntry,
     Manifest,
     check,
+    check_name,
     parse,
     serialise,
 )
@@ -64,7 +67,7 @@ class Bundle:
         folder = open_folder(path)
         try:
             manifest = parse(_manifest_bytes(folder, path, hard_links))
-            stamps = stamp.load(path) if remember else {}
+            stamps = stamp.load(path, manifest.digest) if remember else {}
             seen, external = {}, set()
             for name, entry in manifest.files.items():
                 seen[name], outside = _verify(folder, name, entry, manifest, stamps.get(name), hard_links)
@@ -73,7 +76,9 @@ class Bundle:
         finally:
             os.close(folder)
         if remember:
-            stamp.save(path, {name: (seen[name], entry.sha256, name in external) for name, entry in manifest.files.items()})
+            now_ns = time.time_ns()
+            lasting = {name: entry for name, entry in manifest.files.items() if stamp.settled(seen[name], now_ns)}
+            stamp.save(path, manifest.digest, {n: (seen[n], e.sha256, n in external) for n, e in lasting.items()})
         return cls(path, manifest, seen, frozenset(external), hard_links)
 
     @property
@@ -96,16 +101,38 @@ class Bundle:
         return name in self._external
 
     def read(self, name: str) -> bytes:
-        """The content of a listed file. Raises CorruptBundle if it was exchanged since the bundle was opened."""
+        """The content of a listed file. Raises CorruptBundle if it was changed since the bundle was opened."""
+        with self.file(name) as file:
+            data = file.read()
+            self._refuse_exchanged(name, file.fileno())  # or written to while it was read
+        return data
+
+    def file(self, name: str) -> BinaryIO:
+        """A listed file, open for reading; the caller closes it. Raises CorruptBundle as `read` does."""
         folder = open_folder(self.path)
         try:
             fd = open_plain(folder, name, hard_links=self._hard_links)
         finally:
             os.close(folder)
-        with os.fdopen(fd, "rb") as file:
-            if stamp.identity(os.fstat(fd)) != self._seen[name]:
-                raise CorruptBundle(name, "the file that was verified", "another", hint="open the bundle again")
-            return file.read()
+        file = os.fdopen(fd, "rb")
+        try:
+            self._refuse_exchanged(name, fd)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def confirm(self) -> None:
+        """Raise CorruptBundle if a listed file is not the one that was verified. Reads no content.
+
+        For an engine that opens files by name: whatever was done to one meanwhile, it shows in the time of its change.
+        """
+        for name in self.manifest.files:
+            self.file(name).close()
+
+    def _refuse_exchanged(self, name: str, fd: int) -> None:
+        if stamp.identity(os.fstat(fd)) != self._seen[name]:
+            raise CorruptBundle(name, "the file that was verified", "another", hint="open the bundle again")
 
     def golden(self) -> dict[str, np.ndarray]:
         """The golden set: arrays named `graph.tensor`, inputs and the trained model's outputs; empty without one."""
@@ -121,20 +148,24 @@ class Bundle:
         return arrays
 
 
-def write(target: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes | Path], *, overwrite: bool = False) -> str:
+def write(
+    target: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes | Path], *, overwrite: bool = False
+) -> str:
     """Write a bundle atomically and return its digest.
 
     manifest: its `digest` and `files` are filled in here
     files: by name, content or the path of a file to copy
     Raises BundleError for a name or kind that the format refuses, InputError if the target exists, NoSpace.
     """
+    for name in files:
+        check_name(name)  # before it is joined to a folder
     with new_folder(Path(target), overwrite=overwrite) as folder:
         listed = {name: _put(folder / name, content) for name, content in sorted(files.items())}
         manifest = msgspec.structs.replace(manifest, schema=SCHEMA, files=listed)
         check(manifest)
         data = serialise(manifest)
         if len(data) > MAX_MANIFEST_BYTES:
-            raise InputError(f"[bundle] the manifest has {len(data)} bytes", hint=f"at most {MAX_MANIFEST_BYTES}")
+            raise BundleLimit(f"[bundle] the manifest has {len(data)} bytes", hint=f"at most {MAX_MANIFEST_BYTES}")
         (folder / MANIFEST).write_bytes(data)
         return Bundle.open(folder, remember=False).digest  # what would not open again is never given its name
 
@@ -143,7 +174,7 @@ def _put(target: Path, content: bytes | Path) -> FileEntry:
     hashed, size = hashlib.sha256(), 0
     with target.open("xb") as out:
         if isinstance(content, Path):
-            with content.open("rb") as source:
+            with _source(content) as source:
                 while chunk := source.read(_CHUNK):
                     hashed.update(chunk)
                     size += out.write(chunk)
@@ -151,6 +182,14 @@ def _put(target: Path, content: bytes | Path) -> FileEntry:
             hashed.update(content)
             size = out.write(content)
     return FileEntry(size, hashed.hexdigest())
+
+
+def _source(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        why = (error.strerror or "not readable").lower()
+        raise InputError(f"[bundle] {path}: {why}", hint="give the path of a file") from None
 
 
 def _manifest_bytes(folder: int, path: Path, hard_links: bool) -> bytes:

@@ -122,7 +122,9 @@ def _section(canvas: PilImage, pen: Any, section: Section, top: int, columns: in
         left = GAP + at % columns * (TILE + GAP)
         upper = top + at // columns * (card + GAP)
         outline = tile.frame or TRACK
-        pen.rounded_rectangle((left - 1, upper - 1, left + TILE, upper + card), 6, CARD, outline, 3 if tile.frame else 1)
+        pen.rounded_rectangle(
+            (left - 1, upper - 1, left + TILE, upper + card), 6, CARD, outline, 3 if tile.frame else 1
+        )
         canvas.paste(_thumbnail(tile.picture), (left + 4, upper + 4))
         pen.text((left + 8, upper + TILE + 4), _fit(pen, tile.title, TILE - 16, 15), fill=INK, font=_font(15))
         for line, row in enumerate(tile.rows):

@@ -1,29 +1,29 @@
 """What can go wrong, as a tree: each error says what was given, what is allowed and what to do next.
 
-    SaccadeError                     exit  http
-    ├── InputError                      2   400   what the caller handed over
-    │   ├── SpecError                   2   400   arrays that do not fit a graph or an op
-    │   ├── ImageError                  2   400   not a picture, or a damaged one
-    │   │   └── ImageTooLarge           2   413   known from the header; nothing was decoded
-    │   ├── TextError                   2   400   labels, prompts and token counts
-    │   ├── SettingsError               2   400   an option or a SACCADE_* variable
-    │   └── IndexFileError              2   400   a search index that does not fit or is damaged
-    ├── BundleError                     2   500   a bundle that cannot be trusted
-    │   ├── ManifestError               2   500   bundle.json is not what docs/bundle.md says
-    │   ├── CorruptBundle               2   500   a file is not the one that was written
-    │   ├── UnsafePath                  2   500   a name or file that could reach outside
-    │   ├── BundleLimit                 2   500   more or larger than the format allows
-    │   └── ForbiddenFile               2   500   a file that could run code
-    ├── ExportError                     2   500   a model that cannot become a bundle
-    │   ├── UnknownModel                2   404   no such model, or no recipe for it
-    │   └── ParityError                 2   500   the exported graph does not compute what the model does
-    ├── KernelError                     2   500   a forced kernel that cannot run
-    ├── Closed                          2   503   used after close()
-    └── EnvironmentTrouble              3   503   the machine, not the request
-        ├── MissingExtra                3   503   a library that an extra of saccade brings
-        ├── EngineError                 3   503   no back end can run the graph, or one failed
-        ├── NoSpace                     3   507   the disk is full or not writable
-        └── Offline                     3   503   the model hub cannot be reached
+SaccadeError                     exit  http
+├── InputError                      2   400   what the caller handed over
+│   ├── SpecError                   2   400   arrays that do not fit a graph or an op
+│   ├── ImageError                  2   400   not a picture, or a damaged one
+│   │   └── ImageTooLarge           2   413   known from the header; nothing was decoded
+│   ├── TextError                   2   400   labels, prompts and token counts
+│   ├── SettingsError               2   400   an option or a SACCADE_* variable
+│   └── IndexFileError              2   400   a search index that does not fit or is damaged
+├── BundleError                     2   500   a bundle that cannot be trusted
+│   ├── ManifestError               2   500   bundle.json is not what docs/bundle.md says
+│   ├── CorruptBundle               2   500   a file is not the one that was written
+│   ├── UnsafePath                  2   500   a name or file that could reach outside
+│   ├── BundleLimit                 2   500   more or larger than the format allows
+│   └── ForbiddenFile               2   500   a file that could run code
+├── ExportError                     2   500   a model that cannot become a bundle
+│   ├── UnknownModel                2   404   no such model, or no recipe for it
+│   └── ParityError                 2   500   the exported graph does not compute what the model does
+├── KernelError                     2   500   a forced kernel that cannot run
+├── Closed                          2   503   used after close()
+└── EnvironmentTrouble              3   503   the machine, not the request
+    ├── MissingExtra                3   503   a library that an extra of saccade brings
+    ├── EngineError                 3   503   no back end can run the graph, or one failed
+    ├── NoSpace                     3   507   the disk is full or not writable
+    └── Offline                     3   503   the model hub cannot be reached
 """
 
 from __future__ import annotations
@@ -40,12 +40,19 @@ class SaccadeError(Exception):
     http_status = 500
 
     def __init__(self, message: str, *, hint: str = ""):
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(printable(message))
+        self.message = printable(message)
+        self.hint = printable(hint)
 
     def __str__(self) -> str:
         return self.message
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without what could move a terminal's cursor, forge a log line or fail to encode."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class InputError(SaccadeError):
@@ -94,7 +101,9 @@ class CorruptBundle(BundleError):
     """A file is not the one that was written. `file`, `expected`, `got` say which and how."""
 
     def __init__(self, file: str, expected: str, got: str, *, hint: str = ""):
-        super().__init__(f"[bundle] {file}: expected {expected}, got {got}", hint=hint or "fetch or export the bundle again")
+        super().__init__(
+            f"[bundle] {file}: expected {expected}, got {got}", hint=hint or "fetch or export the bundle again"
+        )
         self.file, self.expected, self.got = file, expected, got
 
 

@@ -179,7 +179,9 @@ def _read_list(folder: Path) -> _List | None:
     try:
         listed = msgspec.json.decode(data, type=_List)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise IndexFileError(f"{folder / _LIST} is damaged: {str(error)[:80]}", hint="index again into a new folder") from None
+        raise IndexFileError(
+            f"{folder / _LIST} is damaged: {str(error)[:80]}", hint="index again into a new folder"
+        ) from None
     if listed.format != _FORMAT:
         raise IndexFileError(f"{folder} has format {listed.format[:40]!a}, not {_FORMAT}", hint="upgrade saccade")
     return listed

@@ -1,6 +1,6 @@
 """Fill an index: find a folder's pictures, embed the new and the changed, drop the vanished.
 
-    folder ──scan──▶ entries ──not known──▶ model.encode_image, batch by batch ──▶ Writer.add … Writer.finish
+folder ──scan──▶ entries ──not known──▶ model.encode_image, batch by batch ──▶ Writer.add … Writer.finish
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from saccade.runtime.index import Entry, Index, Writer
 from saccade.runtime.model import Model
 from saccade.runtime.results import Floats
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 BATCH = 16
 PART = 128  # pictures kept in memory before they go to the disk: a kill costs at most these
 

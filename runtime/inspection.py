@@ -44,7 +44,13 @@ def golden_rows(bundle: Bundle) -> list[dict[str, Any]]:
     rows = []
     for graph, entry in bundle.graphs.items():
         for variant in entry.variants:
-            row = {"graph": graph, "precision": variant.precision, "backend": "onnxruntime", "metric": "", "unusable": ""}
+            row = {
+                "graph": graph,
+                "precision": variant.precision,
+                "backend": "onnxruntime",
+                "metric": "",
+                "unusable": "",
+            }
             row |= {"worst": None, "budget": None, "passed": False}
             try:
                 engine = open_engine(bundle, graph, Options(backend="onnx_runtime", precision=variant.precision))

@@ -1,6 +1,6 @@
 """bundle.json: its types, and the checks that need no file but itself. docs/bundle.md is the normative text.
 
-    bytes ──caps──▶ JSON, no duplicate keys ──upgrade──▶ Manifest (typed) ──rules──▶ Manifest
+bytes ──cap──▶ strict JSON ──schema, digest──▶ upgrade ──▶ Manifest (typed) ──rules──▶ Manifest
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
+from saccade.runtime import strict_json
 from saccade.runtime.errors import BundleLimit, CorruptBundle, ForbiddenFile, ManifestError, UnsafePath
 from saccade.runtime.spec import GraphSpec
 
@@ -20,13 +21,14 @@ MANIFEST = "bundle.json"
 SCHEMA = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILES = 1024
-MAX_FILE_BYTES = 1 << 40
+MAX_FILE_BYTES = 1 << 37
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 KINDS = (".onnx", ".data", ".safetensors", ".json", ".txt", ".png")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
-_DIGEST_AT = slice(0, 256)
+_GRAPH = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_DIGEST = re.compile(rb'\s*\{\s*"digest": "([0-9a-f]{64})"')
+_DIGEST_WITHIN = 256
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """For each older schema, the function that turns its document into the next schema's."""
@@ -97,7 +99,7 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.size <= MAX_FILE_BYTES or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+        if self.size < 0 or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError("a file has a size and 64 lower-case hex digits")
 
 
@@ -124,17 +126,12 @@ def parse(data: bytes) -> Manifest:
     """The manifest in `data`. Raises ManifestError, BundleLimit, CorruptBundle, UnsafePath or ForbiddenFile."""
     if len(data) > MAX_MANIFEST_BYTES:
         raise ManifestError(f"[bundle] {MANIFEST}: {len(data)} bytes, at most {MAX_MANIFEST_BYTES}", hint=BROKEN)
-    document = _upgraded(_document(data))
+    document = _document(data)
+    _refuse_schema(document)
     expected, got = _declared(data), digest_of(data)
     if expected != got:
         raise CorruptBundle(MANIFEST, f"digest {expected}", got)
-    try:
-        manifest = msgspec.convert(document, Manifest, strict=True)
-    except (msgspec.ValidationError, RecursionError) as error:
-        text, _, path = str(error).partition(" - at `$")
-        raise ManifestError(
-            f"[bundle] {MANIFEST}{_pointer(path)}: {text}", pointer=_pointer(path), hint=BROKEN
-        ) from None
+    manifest = _typed(_upgraded(document))
     check(manifest)
     return manifest
 
@@ -143,21 +140,24 @@ def check(manifest: Manifest) -> None:
     """The rules that types cannot say: names, kinds, counts, and that every file mentioned is listed."""
     if len(manifest.files) > MAX_FILES:
         raise BundleLimit(f"[bundle] {len(manifest.files)} files, at most {MAX_FILES}", hint=BROKEN)
-    for name in manifest.files:
+    lowered: set[str] = set()
+    for name, entry in manifest.files.items():
         check_name(name)
-    lowered = [name.lower() for name in manifest.files]
-    twice = next((name for name in lowered if lowered.count(name) > 1), "")
-    if twice:
-        raise UnsafePath(f"[bundle] {twice!r} is listed twice in different case", hint=BROKEN)
-    wanted = [(f"/graphs/{g}/variants/{i}/file", v.file) for g, e in manifest.graphs.items() for i, v in enumerate(e.variants)]
-    wanted += [("/golden", manifest.golden)] * bool(manifest.golden)
-    wanted += [("/tokenizer/file", manifest.tokenizer[key]) for key in ("file",) if key in manifest.tokenizer]
-    for pointer, name in wanted:
-        if name not in manifest.files:
-            raise ManifestError(f"[bundle] {MANIFEST}{pointer}: {name!r} is not in files", pointer=pointer, hint=BROKEN)
+        if name.lower() in lowered:
+            raise UnsafePath(f"[bundle] {name.lower()!r} is listed twice in different case", hint=BROKEN)
+        lowered.add(name.lower())
+        if entry.size > MAX_FILE_BYTES:
+            raise BundleLimit(f"[bundle] {name}: {entry.size} bytes, at most {MAX_FILE_BYTES}", hint=BROKEN)
     for graph in manifest.graphs:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", graph):
-            raise ManifestError(f"[bundle] {MANIFEST}/graphs: bad graph name {graph!r}", pointer="/graphs", hint=BROKEN)
+        if not _GRAPH.fullmatch(graph):
+            raise _broken(("graphs", graph), f"{graph[:64]!a} is not a lower-case name of at most 64 characters")
+    for graph, held in manifest.graphs.items():
+        for i, variant in enumerate(held.variants):  # only .onnx files are scanned for what they point at
+            _refuse_unlisted(manifest, ("graphs", graph, "variants", i, "file"), variant.file, ".onnx")
+    if manifest.golden:
+        _refuse_unlisted(manifest, ("golden",), manifest.golden, ".safetensors")
+    if "file" in manifest.tokenizer:
+        _refuse_unlisted(manifest, ("tokenizer", "file"), manifest.tokenizer["file"], ".json")
 
 
 def check_name(name: str) -> None:
@@ -173,71 +173,99 @@ def check_name(name: str) -> None:
 
 def digest_of(data: bytes) -> str:
     """SHA-256 of the manifest's bytes with the digest's own 64 digits set to 0."""
-    head = _DIGEST.sub(b'"digest": "' + b"0" * 64 + b'"', data[_DIGEST_AT], count=1)
-    return hashlib.sha256(head + data[_DIGEST_AT.stop :]).hexdigest()
+    found = _DIGEST.match(data[:_DIGEST_WITHIN])
+    if not found:
+        return hashlib.sha256(data).hexdigest()
+    low, high = found.span(1)
+    return hashlib.sha256(data[:low] + b"0" * 64 + data[high:]).hexdigest()
 
 
 def serialise(manifest: Manifest) -> bytes:
-    """The bytes of bundle.json: sorted, indented, and with the digest of themselves filled in."""
-    document = msgspec.to_builtins(manifest)
-    del document["digest"]
-    body = json.dumps({"digest": "0" * 64, **_sorted(document)}, indent=1, ensure_ascii=False, allow_nan=False)
-    data = body.encode() + b"\n"
+    """The bytes of bundle.json: sorted, indented, and with the digest of themselves filled in. Raises ManifestError."""
+    try:
+        document = msgspec.to_builtins(manifest)
+        del document["digest"]
+        body = json.dumps({"digest": "0" * 64, **_sorted(document)}, indent=1, ensure_ascii=False, allow_nan=False)
+        data = body.encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:  # such as a NumPy number, or NaN
+        hint = "use plain strings and numbers"
+        raise _broken((), f"not to be written as JSON: {str(error)[:200]}", hint=hint) from None
     return data.replace(b"0" * 64, digest_of(data).encode(), 1)
 
 
 BROKEN = "the bundle is damaged or was written by something else: fetch or export it again"
 
 
+def _broken(path: Iterable[str | int], why: str, *, hint: str = BROKEN) -> ManifestError:
+    pointer = strict_json.pointer(path)
+    return ManifestError(f"[bundle] {MANIFEST}{pointer[:256]}: {why}", pointer=pointer, hint=hint)
+
+
+def _refuse_unlisted(manifest: Manifest, path: Iterable[str | int], name: Any, kind: str) -> None:
+    if not isinstance(name, str) or name not in manifest.files or not name.endswith(kind):
+        raise _broken(path, f"{str(name)[:128]!a} is not a {kind} file in files")
+
+
 def _document(data: bytes) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            keys = [key for key, _ in pairs]
-            raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} stands twice")
-        return made
-
-    def constant(text: str) -> None:
-        raise ValueError(f"{text} is no JSON number")
-
     try:
-        document = json.loads(data.decode(), object_pairs_hook=once, parse_constant=constant)
-    except (ValueError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else str(error).split("\n")[0][:200]
-        raise ManifestError(f"[bundle] {MANIFEST}: not JSON: {why}", hint=BROKEN) from None
+        document = strict_json.loads(data)
+    except strict_json.NotStrict as error:
+        raise ManifestError(
+            f"[bundle] {MANIFEST}{error.pointer[:256]}: not strict JSON: {error}", pointer=error.pointer, hint=BROKEN
+        ) from None
     if not isinstance(document, dict):
-        raise ManifestError(f"[bundle] {MANIFEST}: expected an object", hint=BROKEN)
+        raise _broken((), "expected an object")
     return document
 
 
-def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
+def _refuse_schema(document: dict[str, Any]) -> None:
     schema = document.get("schema")
     if type(schema) is not int or schema < 0:
-        raise ManifestError(f"[bundle] {MANIFEST}/schema: expected a number", pointer="/schema", hint=BROKEN)
+        raise _broken(("schema",), "expected a number")
     if schema > SCHEMA:
-        raise ManifestError(
-            f"[bundle] {MANIFEST}/schema: {schema} is newer than {SCHEMA}, the newest this version reads",
-            pointer="/schema",
-            hint="upgrade saccade",
-        )
-    while schema < SCHEMA:
-        if schema not in UPGRADES:
-            raise ManifestError(f"[bundle] {MANIFEST}/schema: {schema} is no known schema", pointer="/schema", hint=BROKEN)
-        document = UPGRADES[schema](document)
-        schema += 1
+        newer = f"{schema if schema < 10**9 else 'it'} is newer than {SCHEMA}, the newest this version reads"
+        raise _broken(("schema",), newer, hint="upgrade saccade")
+    for old in range(schema, SCHEMA):
+        if old not in UPGRADES:
+            raise _broken(("schema",), f"{old} is no known schema")
+
+
+def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    for schema in range(document["schema"], SCHEMA):
+        try:
+            document = UPGRADES[schema](document)
+        except (LookupError, TypeError, AttributeError, ValueError):
+            raise _broken((), f"not a document of schema {schema}") from None
     return {**document, "schema": SCHEMA}
 
 
 def _declared(data: bytes) -> str:
-    found = _DIGEST.search(data[_DIGEST_AT])
+    found = _DIGEST.match(data[:_DIGEST_WITHIN])
     if not found:
-        raise ManifestError(f"[bundle] {MANIFEST}/digest: expected 64 hex digits first", pointer="/digest", hint=BROKEN)
+        raise _broken(("digest",), "expected as the first key, with 64 hex digits")
     return found.group(1).decode()
 
 
-def _pointer(path: str) -> str:
-    """msgspec's `.a[...].b[0]` as a JSON pointer; a key that it does not name stays `...`."""
-    return re.sub(r"\.(?=[A-Za-z_])|\[", "/", path.strip("`")).replace("]", "").replace('"', "")
+def _typed(document: dict[str, Any]) -> Manifest:
+    try:
+        return msgspec.convert(document, Manifest, strict=True)
+    except (msgspec.ValidationError, OverflowError) as error:
+        found = re.fullmatch(r"(.*) - at `\$([^`]*)`", str(error), re.DOTALL)
+        why, place = found.groups() if found else (str(error), "")
+        raise _broken(_path(document, re.findall(r"\w+|\.\.\.", place)), why[:300]) from None
+
+
+def _path(document: dict[str, Any], parts: list[str]) -> list[str]:
+    """msgspec's path with the key of a graph or file, which it leaves out; up to the first key that stays unknown."""
+    kinds = {"graphs": GraphEntry, "files": FileEntry}
+    if parts[1:2] == ["..."] and parts[0] in kinds:
+        for key, value in document[parts[0]].items():
+            try:
+                msgspec.convert(value, kinds[parts[0]], strict=True)
+            except (msgspec.ValidationError, OverflowError):
+                parts[1] = key
+                break
+    return parts[: parts.index("...")] if "..." in parts else parts
 
 
 def _sorted(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """load: from a bundle's path to something that answers.
 
-    path ──Bundle.open──▶ bundle ──family──▶ pipeline ──driven by──▶ Model
+path ──Bundle.open──▶ bundle ──family──▶ pipeline ──driven by──▶ Model
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Model:
         return sorted({*super().__dir__(), *(n for n in dir(self.pipeline) if not n.startswith("_"))})
 
     def __repr__(self) -> str:
-        return f"Model({self.bundle.name!r}, family={self.bundle.manifest.family!r}, digest={self.bundle.digest[:12]!r})"
+        return (
+            f"Model({self.bundle.name!r}, family={self.bundle.manifest.family!r}, digest={self.bundle.digest[:12]!r})"
+        )
 
     def warm_up(self) -> None:
         """Open every engine and run each golden input once, so that the first request is no slower than the next."""

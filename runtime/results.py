@@ -77,9 +77,7 @@ class Scores:
     def top(self, count: int = 5) -> list[list[tuple[str, float]]]:
         """For each picture its `count` best (label, score), best first, equals in the labels' order."""
         order = np.argsort(-self.values, axis=1, kind="stable")[:, :count]
-        return [
-            [(self.labels[i], float(row[i])) for i in best] for row, best in zip(self.values, order, strict=True)
-        ]
+        return [[(self.labels[i], float(row[i])) for i in best] for row, best in zip(self.values, order, strict=True)]
 
 
 @dataclass(frozen=True)

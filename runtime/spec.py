@@ -132,7 +132,9 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         want = [t.name for t in self.inputs]
         raise SpecError(f"[{graph}] inputs: expected {_listed(want)}, got {_listed(inputs)}", hint=FIX)
 
-    def _refuse_dim(self, graph: str, tensor: TensorSpec, dim: int | str, sizes: Mapping[str, int], array: Array) -> None:
+    def _refuse_dim(
+        self, graph: str, tensor: TensorSpec, dim: int | str, sizes: Mapping[str, int], array: Array
+    ) -> None:
         why = f" with {dim} = {sizes[dim]} as in the inputs before" if isinstance(dim, str) else ""
         raise SpecError(f"[{graph}] {tensor.name}: expected {tensor.text}{why}, got {describe(array)}", hint=FIX)
 

@@ -2,11 +2,13 @@
 
 Hashing gigabytes at every start is no option on a robot. A stamp says that the file with this device, inode, size,
 mtime and ctime had this digest. It counts only if it lies in a folder that nobody else can write to; ctime is in it
-because a program can set a file's mtime but not its ctime. Remove the folder to have everything verified again.
+because a program can set a file's mtime but not its ctime. Stamps are kept for one manifest: what an ONNX file may
+point at is said there, so another manifest has everything looked at again. Remove the folder for the same effect.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,12 +16,14 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from saccade.runtime.errors import NoSpace
+from saccade.runtime.errors import SaccadeError
 from saccade.runtime.files import write_file
 from saccade.runtime.settings import setting
 
 Identity = tuple[int, int, int, int, int]  # device, inode, size, mtime_ns, ctime_ns
 Stamp = tuple[Identity, str, bool]  # identity, sha256, has external data
+
+_SETTLED_NS = 20_000_000  # before Linux 6.13 a file's times move in ticks of up to 10 ms
 
 
 def identity(info: os.stat_result) -> Identity:
@@ -27,8 +31,13 @@ def identity(info: os.stat_result) -> Identity:
     return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
-def load(bundle: Path) -> dict[str, Stamp]:
-    """Stamps of the bundle's files by name; empty if there are none or the cache is not private."""
+def settled(seen: Identity, now_ns: int) -> bool:
+    """Whether the file last changed so long ago that another change would show in its times."""
+    return seen[4] + _SETTLED_NS < now_ns
+
+
+def load(bundle: Path, digest: str) -> dict[str, Stamp]:
+    """Stamps of the files, by name, of the bundle whose manifest has this digest; empty if the cache is not private."""
     place = _place(bundle)
     if place is None:
         return {}
@@ -36,20 +45,21 @@ def load(bundle: Path) -> dict[str, Stamp]:
         info = place.lstat()
         if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid():
             return {}
-        return {name: (tuple(s[0]), s[1], s[2] is True) for name, s in json.loads(place.read_bytes()).items()}
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        kept = json.loads(place.read_bytes())
+        if kept["manifest"] != digest:
+            return {}
+        return {name: (tuple(s[0]), s[1], s[2] is True) for name, s in kept["files"].items()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return {}
 
 
-def save(bundle: Path, stamps: Mapping[str, Stamp]) -> None:
+def save(bundle: Path, digest: str, stamps: Mapping[str, Stamp]) -> None:
     """Keep the stamps; silently not where the cache cannot be used, since they only save time."""
     place = _place(bundle, make=True)
-    if place is None or load(bundle) == dict(stamps):
+    if place is None or load(bundle, digest) == dict(stamps):
         return
-    try:
-        write_file(place, json.dumps(stamps).encode())
-    except (NoSpace, OSError):
-        return
+    with contextlib.suppress(SaccadeError, OSError):
+        write_file(place, json.dumps({"manifest": digest, "files": stamps}).encode())
 
 
 def private(folder: Path) -> bool:
@@ -62,12 +72,12 @@ def private(folder: Path) -> bool:
 
 
 def _place(bundle: Path, *, make: bool = False) -> Path | None:
-    folder: Path = setting("SACCADE_CACHE") / "verified"
     try:
+        folder: Path = setting("SACCADE_CACHE") / "verified"
         if make:
             folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
         name = hashlib.sha256(os.fsencode(os.path.realpath(bundle))).hexdigest()[:40]
-    except OSError:
+    except (OSError, RuntimeError, ValueError):  # no home at all is a RuntimeError
         return None
     return folder / f"{name}.json" if private(folder) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from saccade.runtime.errors import InputError
@@ -17,8 +19,24 @@ def names() -> list[str]:
 def bundle_path(name: str) -> Path:
     """The folder of a shipped bundle. Raises InputError that lists the names."""
     if name not in names():
-        raise InputError(f"no shipped bundle {name[:64]!a}", hint=f"there is {', '.join(names()) or 'none in this build'}")
+        raise InputError(
+            f"no shipped bundle {name[:64]!a}", hint=f"there is {', '.join(names()) or 'none in this build'}"
+        )
     return _HERE / "bundles" / f"{name}.bundle"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a shipped picture shows: a caption, and the colour–shape label of each of its objects."""
+
+    caption: str
+    labels: tuple[str, ...]
+
+
+def truth() -> dict[str, Truth]:
+    """What each shipped picture shows, by file name."""
+    rows = json.loads((_HERE / "pictures" / "captions.json").read_text())
+    return {name: Truth(row["caption"], tuple(row["labels"])) for name, row in rows.items()}
 
 
 def pictures() -> list[Path]:

@@ -21,8 +21,12 @@ def export(
     source: Annotated[str, typer.Argument(help="A Hugging Face id, a checkpoint folder, or open_clip safetensors.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle: a folder.")],
     precision: Annotated[str, typer.Option(help="Comma-separated: fp32, fp16, int8.")] = "fp32",
-    calibrate: Annotated[Path | None, typer.Option(help="A folder with pictures like those to come; int8 needs it.")] = None,
-    texts: Annotated[Path | None, typer.Option(help="A text file with typical texts, one a line, to calibrate with.")] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="A folder with pictures like those to come; int8 needs it.")
+    ] = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="A text file with typical texts, one a line, to calibrate with.")
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     license: Annotated[str | None, typer.Option(help="SPDX expression of the weights' licence.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -51,7 +55,9 @@ def export(
 
 def inspect(
     bundle: BundleArgument,
-    check: Annotated[bool, typer.Option("--check", help="Run every variant on the golden inputs and judge it.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run every variant on the golden inputs and judge it.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Verify a bundle and show what is in it, what runs it here, and how exact each variant is."""
@@ -87,7 +93,13 @@ def _tables(found: dict[str, Any]) -> list[Any]:
         for row in found["golden"]:
             verdict = row["unusable"] or ("passed" if row["passed"] else "failed")
             golden.add_row(
-                row["graph"], row["precision"], row["backend"], row["metric"], _figure(row["worst"]), _figure(row["budget"]), verdict
+                row["graph"],
+                row["precision"],
+                row["backend"],
+                row["metric"],
+                _figure(row["worst"]),
+                _figure(row["budget"]),
+                verdict,
             )
         parts.append(golden)
     here = table("on this machine", "what", "choice", "usable", "why not")
@@ -99,12 +111,26 @@ def _tables(found: dict[str, Any]) -> list[Any]:
 def _graphs(found: dict[str, Any]) -> Any:
     made = table("graphs", "graph", "inputs", "outputs", "batch", "pads")
     for graph in found["graphs"]:
-        made.add_row(graph["name"], "\n".join(graph["inputs"]), "\n".join(graph["outputs"]), graph["batch"], graph["pads"])
+        made.add_row(
+            graph["name"], "\n".join(graph["inputs"]), "\n".join(graph["outputs"]), graph["batch"], graph["pads"]
+        )
     return made
 
 
 def _variants(found: dict[str, Any]) -> Any:
-    made = table("variants", "graph", "precision", "#MB", "metric", "#mean", "#worst", "#trained", "#samples", "back end", "budget")
+    made = table(
+        "variants",
+        "graph",
+        "precision",
+        "#MB",
+        "metric",
+        "#mean",
+        "#worst",
+        "#trained",
+        "#samples",
+        "back end",
+        "budget",
+    )
     for variant in found["variants"]:
         verdict = "inside" if variant["within_budget"] else "OUTSIDE: used only when asked for"
         head = [variant["graph"], variant["precision"], f"{variant['bytes'] / 1e6:.1f}"]

@@ -41,7 +41,9 @@ def classify(
     templates: Annotated[list[str] | None, typer.Option(help="Prompts with {} for the label, in a row.")] = None,
     classifier: Annotated[Path | None, typer.Option(help="A classifier saved before, in place of labels.")] = None,
     save_classifier: Annotated[Path | None, typer.Option(help="Keep the labels' vectors in this file.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write an annotated contact sheet here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write an annotated contact sheet here.")
+    ] = None,
     top: Count = 5,
     json: Json = False,
     backend: Backend = None,
@@ -102,7 +104,9 @@ def embed(
 
         from saccade.runtime.files import write_file
 
-        write_file(output, save({"vectors": made.vectors}, metadata={"names": to_json.dumps(names), "model": made.model}))
+        write_file(
+            output, save({"vectors": made.vectors}, metadata={"names": to_json.dumps(names), "model": made.model})
+        )
     if json:
         as_json([{"name": n, "vector": v.tolist()} for n, v in zip(names, made.vectors, strict=True)])
         return
@@ -144,8 +148,12 @@ def search(
     bundle: BundleArgument,
     index: Annotated[Path, typer.Argument(help="An index made with the same bundle.")],
     query: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Look for what is like this picture, or for texts about it.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a contact sheet of the pictures here.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Look for what is like this picture, or for texts about it.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write a contact sheet of the pictures here.")
+    ] = None,
     top: Count = 10,
     json: Json = False,
     backend: Backend = None,

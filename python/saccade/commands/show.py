@@ -27,7 +27,11 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda when the ins
 
 
 def load(
-    bundle: Path, backend: str | None = None, precision: str | None = None, threads: int | None = None, device: str | None = None
+    bundle: Path,
+    backend: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    device: str | None = None,
 ) -> Model:
     """The model of a folder, or of a shipped bundle's name."""
     import saccade
@@ -92,5 +96,7 @@ def lines(file: Path) -> list[str]:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InputError(f"cannot read {file}: {str(why).lower()}", hint="give a UTF-8 text file, one entry a line") from None
+        raise InputError(
+            f"cannot read {file}: {str(why).lower()}", hint="give a UTF-8 text file, one entry a line"
+        ) from None
     return [line.strip() for line in text.splitlines() if line.strip()]

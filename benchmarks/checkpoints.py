@@ -1,0 +1,99 @@
+"""Checkpoints of real size with random weights, in the official layout: for speed and parity, not for quality."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+SIZES: dict[str, dict[str, Any]] = {
+    # openai/clip-vit-base-patch32: 151 M parameters, of which 88 M see and 63 M read
+    "vit-b-32": {"vision": {}, "text": {"eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 1}, "width": 512},
+    # openai/clip-vit-base-patch16
+    "vit-b-16": {"vision": {"patch_size": 16}, "text": {"eos_token_id": 49407, "bos_token_id": 49406}, "width": 512},
+}
+VOCABULARY = 49408
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def make_clip(folder: Path | str, size: str = "vit-b-32", seed: int = 0) -> Path:
+    """Write a CLIP checkpoint of a known size to `folder` and return the folder.
+
+    The weights are random, but not transformers' initialisation: under that all pictures get nearly one embedding
+    (cosine 0.99 and more between any two), and every comparison of variants would pass. Here weights are wider, the
+    LayerNorm gains spread by a factor of about four, and a few channels are outliers, as in trained transformers
+    (arXiv 2211.10438, §3), so that quantisation has to earn its figure.
+    """
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+    shape = SIZES[size]
+    folder = Path(folder)
+    torch.manual_seed(seed)
+    config = CLIPConfig(text_config=shape["text"], vision_config=shape["vision"], projection_dim=shape["width"])
+    model = CLIPModel(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            _spread(name, weight)
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    CLIPImageProcessorPil().save_pretrained(folder)
+    return folder
+
+
+def tokenizer() -> Any:
+    """A CLIPTokenizer with CLIP's number of tokens: bytes, made-up merges of letters, and the two special tokens."""
+    from transformers import CLIPTokenizer
+
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    shown = {byte: chr(byte) for byte in plain}
+    hidden = [byte for byte in range(256) if byte not in shown]
+    shown |= {byte: chr(256 + number) for number, byte in enumerate(hidden)}
+    symbols = [shown[byte] for byte in range(256)]
+    vocab = {token: number for number, token in enumerate([*symbols, *(s + "</w>" for s in symbols)])}
+    merges: list[tuple[str, str]] = []
+    _merge("abcdefghijklmnopqrstuvwxyz", vocab, merges)
+    vocab |= {START: VOCABULARY - 2, END: VOCABULARY - 1}
+    return CLIPTokenizer(
+        vocab=vocab, merges=merges, bos_token=START, eos_token=END, unk_token=END, pad_token=END, model_max_length=77
+    )
+
+
+def _merge(letters: str, vocab: dict[str, int], merges: list[tuple[str, str]]) -> None:
+    """Pairs, then pairs with a word's last letter, then longer ends, until the vocabulary is CLIP's."""
+    ends = [letter + "</w>" for letter in letters]
+    starts = list(letters)
+    while True:
+        made = []
+        for left in starts[:676]:
+            for right in ends:
+                if len(vocab) == VOCABULARY - 2:
+                    return
+                if left + right not in vocab:
+                    vocab[left + right] = len(vocab)
+                    merges.append((left, right))
+                    made.append(left + right)
+        starts, ends = [a + b for a in letters for b in letters], made[:338]
+        for pair in starts:
+            if pair not in vocab and len(vocab) < VOCABULARY - 2:
+                vocab[pair] = len(vocab)
+                merges.append((pair[0], pair[1]))
+
+
+def _spread(name: str, weight: Any) -> None:
+    import torch
+
+    if "norm" in name and name.endswith("weight"):
+        gain = torch.exp(0.35 * torch.randn_like(weight))
+        gain[torch.randperm(len(gain))[: max(1, len(gain) // 128)]] *= 6.0
+        weight.copy_(gain)
+    elif name.endswith("bias"):
+        weight.copy_(0.1 * torch.randn_like(weight))
+    elif weight.ndim == 2 and "embedding" not in name:
+        weight.copy_(torch.randn_like(weight) * 1.2 / weight.shape[1] ** 0.5)
+
+
+if __name__ == "__main__":
+    import sys
+
+    print(json.dumps({"folder": str(make_clip(sys.argv[1], *sys.argv[2:3]))}))

@@ -1,0 +1,83 @@
+"""How far a variant's answers are from the trained model's, and whether that is near enough. NumPy alone.
+
+Figures are better when larger. A budget is a floor under the mean of the figure of its name; with `_worst` behind the
+name under the worst sample; with `_drop` it is the most that a figure may fall below the trained model's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from saccade.runtime.bundle import Bundle
+from saccade.runtime.engines import Engine
+from saccade.runtime.errors import BundleError, SpecError
+from saccade.runtime.manifest import Measured
+from saccade.runtime.spec import Array
+
+EMBEDDING_BUDGETS = {"cosine": 0.999}
+"""Of models that embed: a mean cosine of 0.999 turns a vector by 2.6 degrees, less than two crops of one picture."""
+
+
+def cosine(a: Array, b: Array) -> np.ndarray:
+    """Cosine of each pair of rows, (S,) float64. a, b: (S, E). A row of zeros or with a NaN has cosine 0.
+
+    Raises SpecError if the shapes differ.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or a.ndim != 2:
+        raise SpecError(
+            f"[precision] two arrays (S, E) alike expected, got {a.shape} and {b.shape}", hint="see the spec"
+        )
+    length = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num((a * b).sum(1) / length, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def top1_agreement(a: Array, b: Array) -> np.ndarray:
+    """For each row whether both scores (S, K) choose the same column: (S,) of 0.0 and 1.0."""
+    return (np.asarray(a).argmax(1) == np.asarray(b).argmax(1)).astype(np.float64)
+
+
+def accuracy(scores: Array, ids: Array) -> np.ndarray:
+    """For each row of scores (S, K) whether its largest column is the one in ids (S,): (S,) of 0.0 and 1.0."""
+    return (np.asarray(scores).argmax(1) == np.asarray(ids)).astype(np.float64)
+
+
+def figure(metric: str, values: Array, backend: str, reference: float | None = None) -> Measured:
+    """A Measured of per-sample values, kept to six decimals: below lies the rounding of one machine or another."""
+    values = np.asarray(values, np.float64)
+    known = None if reference is None else round(float(reference), 6)
+    return Measured(metric, round(float(values.mean()), 6), round(float(values.min()), 6), len(values), backend, known)
+
+
+def within(measured: Iterable[Measured], budgets: Mapping[str, float]) -> bool:
+    """Whether every figure that has a budget keeps to it. Figures without a budget are for reading."""
+    for m in measured:
+        if not m.mean >= budgets.get(m.metric, -np.inf) or not m.worst >= budgets.get(f"{m.metric}_worst", -np.inf):
+            return False
+        if m.reference is not None and not m.reference - m.mean <= budgets.get(f"{m.metric}_drop", np.inf):
+            return False
+    return True
+
+
+def golden_check(bundle: Bundle, graph: str, engine: Engine) -> Measured:
+    """The figure of an opened engine on the bundle's golden inputs, against the trained model's own outputs.
+
+    Outputs are compared as vectors, one a sample, by cosine; with several outputs the least favourable counts.
+    Raises BundleError if the bundle has no golden set for the graph.
+    """
+    golden, spec = bundle.golden(), engine.spec
+    names = [f"{graph}.{t.name}" for t in (*spec.inputs, *spec.outputs)]
+    if missing := [name for name in names if name not in golden]:
+        raise BundleError(f"[{graph}] the golden set lacks {', '.join(missing)}", hint="export the bundle again")
+    got = engine(**{t.name: golden[f"{graph}.{t.name}"] for t in spec.inputs})
+    rows: list[Any] = [cosine(_rows(got[t.name]), _rows(golden[f"{graph}.{t.name}"])) for t in spec.outputs]
+    return figure("cosine", np.min(rows, axis=0), str(engine.about.get("backend", "")))
+
+
+def _rows(array: Array) -> np.ndarray:
+    array = np.asarray(array)
+    return array.reshape(len(array), -1)

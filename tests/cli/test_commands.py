@@ -1,0 +1,125 @@
+"""The commands do what the README says, in tables and in JSON."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import saccade
+from saccade.cli import run
+
+
+@pytest.fixture
+def folder(tmp_path, pictures, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    for picture in pictures[:5]:
+        shutil.copy(picture, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def answer(capfd, *arguments):
+    assert run([*arguments, "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    return json.loads(out)
+
+
+def test_classify(folder, capfd, pictures):
+    names = [str(p) for p in pictures[:2]]
+    labels = ["a red circle", "a blue star", "a green triangle"]
+    rows = answer(capfd, "classify", "clip-tiny", *names, "--labels", *labels, "--top", "2")
+    assert [row["picture"] for row in rows] == names
+    assert all(len(row["labels"]) == 2 for row in rows)
+    assert rows[0]["labels"][0]["score"] >= rows[0]["labels"][1]["score"]
+    assert run(["classify", "clip-tiny", *names, "--labels", *labels, "-o", "sheet.png"]) == 0
+    assert "a red circle" in capfd.readouterr().out
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width > 400
+
+
+def test_a_saved_classifier_answers_alike(folder, capfd, pictures):
+    name = str(pictures[0])
+    direct = answer(
+        capfd, "classify", "clip-tiny", name, "--labels", "a red ring", "a cross", "--save-classifier", "c.safetensors"
+    )
+    assert answer(capfd, "classify", "clip-tiny", name, "--classifier", "c.safetensors") == direct
+
+
+def test_embed(folder, capfd, pictures):
+    rows = answer(capfd, "embed", "clip-tiny", "--text", "a red circle", "a blue star", "-o", "v.safetensors")
+    assert [row["name"] for row in rows] == ["a red circle", "a blue star"]
+    from safetensors.numpy import load_file
+
+    assert np.allclose(load_file("v.safetensors")["vectors"], [row["vector"] for row in rows])
+    assert run(["embed", "clip-tiny", str(pictures[0])]) == 0
+    assert pictures[0].name in capfd.readouterr().out.replace("\n", "")
+
+
+def test_index_and_search_both_ways(folder, capfd):
+    made = answer(capfd, "index", "clip-tiny", "photos", "-o", "photos.index")
+    assert (made["entries"], made["skipped"]) == (5, [])
+    rows = answer(capfd, "search", "clip-tiny", "photos.index", "a red circle", "--top", "3")
+    assert len(rows) == 3
+    own = answer(capfd, "search", "clip-tiny", "photos.index", "--image", f"photos/{rows[0]['name']}")
+    assert own[0]["name"] == rows[0]["name"]
+    assert run(["search", "clip-tiny", "photos.index", "a red circle", "-o", "found.png"]) == 0
+    assert (folder / "found.png").exists()
+    (folder / "captions.txt").write_text("a red circle\n\na blue star\n")
+    assert answer(capfd, "index", "clip-tiny", "captions.txt", "-o", "captions.index")["kind"] == "texts"
+    rows = answer(capfd, "search", "clip-tiny", "captions.index", "--image", f"photos/{own[0]['name']}")
+    assert {row["name"] for row in rows} == {"a red circle", "a blue star"}
+
+
+def test_an_index_with_a_bad_picture_says_so_by_its_exit_code(folder, capfd):
+    (folder / "photos" / "bad.png").write_bytes(b"no")
+    assert run(["index", "clip-tiny", "photos", "-o", "i"]) == 1
+    out, err = capfd.readouterr()
+    assert "1 skipped" in out
+    assert "bad.png" in err
+
+
+def test_inspect(capfd, clip_bundle):
+    found = answer(capfd, "inspect", "clip-tiny", "--check")
+    assert found["digest"] == saccade.Bundle.open(clip_bundle, hard_links=True).digest
+    assert {v["precision"] for v in found["variants"]} == {"fp32", "fp16", "int8"}
+    assert all(row["passed"] for row in found["golden"] if row["precision"] == "fp32")
+    assert any(row["what"] == "kernel resize_normalize" and row["choice"] == "reference" for row in found["here"])
+    assert run(["inspect", "clip-tiny"]) == 0
+    out = capfd.readouterr().out
+    for word in ("clip", "int8", "cosine", "licence", "resize_normalize"):
+        assert word in out
+
+
+def test_demo(folder, capfd):
+    found = answer(capfd, "demo", "-o", "out")
+    assert sum(row["right"] for row in found["classified"]) >= 0.75 * len(found["classified"])
+    with Image.open("out/demo.png") as sheet:
+        assert min(sheet.size) > 600
+    assert run(["demo", "-o", "out"]) == 0
+    assert "open it" in capfd.readouterr().out
+
+
+def test_bench_overhead_holds_what_the_issue_asks(folder, capfd, monkeypatch):
+    """The figure itself is no test's business; the rows and the file are."""
+    from saccade.benchmarks import overhead
+
+    monkeypatch.setattr(overhead, "BATCH", 20)
+    monkeypatch.setattr(overhead, "ROUNDS", 2)
+    assert run(["bench", "overhead", "--json", "rows.jsonl"]) == 0
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    assert {"case", "p50_us", "machine", "versions", "commit"} <= set(rows[0])
+
+
+def test_from_a_shell(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "saccade", "--version"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == f"saccade {saccade.__version__}\n"
+    bad = subprocess.run([sys.executable, "-m", "saccade", "inspect", "x"], capture_output=True, text=True, check=False)
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr.startswith("error: ")
