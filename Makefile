@@ -9,6 +9,16 @@ VENV := .venv
 SOURCES := $(shell git ls-files 2>/dev/null | grep -E '^(python|runtime|kernels|export|csrc|zoo|benchmarks)/|^CMakeLists.txt$$|^pyproject.toml$$')
 PIP_ENV := PIP_CONSTRAINT=$(CURDIR)/constraints.txt
 
+# install ENVIRONMENT,EXTRAS: build the wheel and put exactly it there, also over one of the same version.
+comma := ,
+define install
+	rm -rf build/wheel-$(1)
+	$(PIP_ENV) $(VENV)/$(1)/bin/pip wheel -q --no-deps -w build/wheel-$(1) .
+	$(PIP_ENV) $(VENV)/$(1)/bin/pip install -q "$$(ls $(CURDIR)/build/wheel-$(1)/saccade-*.whl)[$(2)]"
+	$(PIP_ENV) $(VENV)/$(1)/bin/pip install -q --force-reinstall --no-deps build/wheel-$(1)/saccade-*.whl
+	touch $@
+endef
+
 .PHONY: demo test check bench size dev clean
 
 demo: $(VENV)/demo/.installed  ## from nothing to an annotated picture on the CPU, without torch
@@ -39,9 +49,7 @@ clean:
 
 $(VENV)/demo/.installed: $(SOURCES) constraints.txt
 	$(PYTHON) -m venv $(VENV)/demo
-	$(PIP_ENV) $(VENV)/demo/bin/pip install -q --force-reinstall --no-deps .
-	$(PIP_ENV) $(VENV)/demo/bin/pip install -q '.[cpu]'
-	touch $@
+	$(call install,demo,cpu)
 
 # torch first and pinned: a range would bring the newest build and gigabytes of CUDA with it.
 $(VENV)/test/.torch: constraints.txt
@@ -50,11 +58,7 @@ $(VENV)/test/.torch: constraints.txt
 	touch $@
 
 $(VENV)/test/.installed: $(SOURCES) $(VENV)/test/.torch
-	rm -rf build/wheel
-	$(PIP_ENV) $(VENV)/test/bin/pip wheel -q --no-deps -w build/wheel .
-	$(PIP_ENV) $(VENV)/test/bin/pip install -q "$$(ls $(CURDIR)/build/wheel/saccade-*.whl)[cpu,export,bench,test,check]"
-	$(PIP_ENV) $(VENV)/test/bin/pip install -q --force-reinstall --no-deps build/wheel/saccade-*.whl
-	touch $@
+	$(call install,test,cpu$(comma)export$(comma)bench$(comma)test$(comma)check)
 
 $(VENV)/dev/.installed: pyproject.toml CMakeLists.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)/dev

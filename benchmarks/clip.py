@@ -11,8 +11,9 @@ picture). For jpeg and preprocess the peers use PIL + NumPy, as the runtimes' ow
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 
 import saccade
 from saccade.benchmarks.rows import Timing, compared, interleave
-from saccade.runtime.call import Call
+from saccade.runtime.call import Call, Pipeline
 from saccade.runtime.errors import MissingExtra
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -92,9 +93,10 @@ class Bench:
         model = self.models[precision]
         handle = getattr(model.pipeline, graph)
 
-        def one(array: np.ndarray) -> Iterator[Any]:
+        def one(array: np.ndarray) -> Pipeline[np.ndarray]:
             out = yield Call(handle, {TENSOR[graph]: array})
-            return out["embedding"]
+            embedding: np.ndarray = out["embedding"]
+            return embedding
 
         return lambda array: model.run(one(array))
 
@@ -164,7 +166,7 @@ def _engine_rows(bench: Bench, graph: str, batch: int, seconds: float) -> list[d
     runs = {f"saccade-{p}": bench.ours(graph, p) for p in OURS} | bench.peers(graph)
     exact = bench.peers(graph)["torch-fp32"](array)
     errors = {name: _error(run(array), exact) for name, run in runs.items()}
-    timed = {name: (lambda run=run: run(array)) for name, run in runs.items()}
+    timed = {name: partial(run, array) for name, run in runs.items()}
     times = interleave(timed, seconds=seconds, pause_ms=20 if bench.threads > 1 else 0)
     return [_row(graph, batch, bench.threads, p, times, errors) for p in OURS]
 
@@ -177,14 +179,14 @@ def _picture_rows(bench: Bench, seconds: float) -> list[dict[str, Any]]:
     preprocess = bench.models["fp32"].pipeline.preprocess
     for name, jpeg in _jpegs().items():
         image = decode(jpeg)
-        alone = {"saccade-fp32": lambda i=image: preprocess.batch([i]), "pil+numpy": lambda i=image: _pil(i.pixels)}
+        alone = {"saccade-fp32": partial(preprocess.batch, [image]), "pil+numpy": partial(_pil, image.pixels)}
         times = interleave(alone, seconds=seconds / 4, rounds=60)
         made.append({**_row("preprocess", 1, bench.threads, "fp32", times, {}), "input": name})
         runs: dict[str, Callable[[], Any]] = {}
         for precision in OURS:
-            runs[f"saccade-{precision}"] = lambda m=bench.models[precision], j=jpeg: m.encode_image(j).vectors
+            runs[f"saccade-{precision}"] = partial(_encoded, bench.models[precision], jpeg)
         for peer, run in bench.peers("image").items():
-            runs[peer] = lambda r=run, j=jpeg: r(_pil(_decoded(j)))
+            runs[peer] = partial(_by_hand, run, jpeg)
         times = interleave(runs, seconds=seconds, pause_ms=20 if bench.threads > 1 else 0)
         exact = runs["torch-fp32"]()
         errors = {p: _error(run(), exact) for p, run in runs.items()}
@@ -238,6 +240,15 @@ def _jpegs() -> dict[str, bytes]:
         image.save(buffer, "JPEG", quality=90)
         made[name] = buffer.getvalue()
     return made
+
+
+def _encoded(model: Any, jpeg: bytes) -> np.ndarray:
+    vectors: np.ndarray = model.encode_image(jpeg).vectors
+    return vectors
+
+
+def _by_hand(run: Run, jpeg: bytes) -> np.ndarray:
+    return run(_pil(_decoded(jpeg)))
 
 
 def _decoded(jpeg: bytes) -> np.ndarray:

@@ -77,5 +77,7 @@ def _last(name: str, values: Any, count: int) -> np.ndarray:
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.ndim == 0 or array.shape[-1] != count:
-        raise SpecError(f"[frame] {name}: expected (..., {count}), got {array.shape}", hint="points are x, y; boxes x0, y0, x1, y1")
+        raise SpecError(
+            f"[frame] {name}: expected (..., {count}), got {array.shape}", hint="points are x, y; boxes x0, y0, x1, y1"
+        )
     return array

@@ -43,7 +43,7 @@ class Image:
 
     @cached_property
     def digest(self) -> str:
-        """BLAKE2b-256 of shape, dtype and bytes, in hex: equal pictures have equal digests. Computed when first read."""
+        """BLAKE2b-256 of shape, dtype and bytes, in hex: computed when first read."""
         head = f"saccade.image/1 {self.height}x{self.width}x3 uint8\n"
         digest = hashlib.blake2b(head.encode(), digest_size=32)
         digest.update(self.pixels)
@@ -206,7 +206,9 @@ def _rgb(picture: Pillow.Image) -> np.ndarray:
     if picture.mode.startswith("I"):
         return _deep(picture, clear)
     if picture.mode == "F":
-        raise ImageError("[image] a Pillow image of mode F", hint="scale to 0..255 and convert('L'): its range cannot be guessed")
+        raise ImageError(
+            "[image] a Pillow image of mode F", hint="scale to 0..255 and convert('L'): its range cannot be guessed"
+        )
     if picture.mode in ("La", "RGBa"):  # premultiplied, which has one way out
         picture = picture.convert(picture.mode.upper())
     keyed = clear is not None and max(clear if isinstance(clear, tuple) else (0,)) <= 255  # beyond: of lost lower bytes

@@ -44,7 +44,7 @@ def golden_rows(bundle: Bundle) -> list[dict[str, Any]]:
     rows = []
     for graph, entry in bundle.graphs.items():
         for variant in entry.variants:
-            row = {
+            row: dict[str, Any] = {
                 "graph": graph,
                 "precision": variant.precision,
                 "backend": "onnxruntime",

@@ -66,7 +66,7 @@ def private(folder: Path) -> bool:
     """Whether the folder is a real one, ours, and closed to everybody else."""
     try:
         info = folder.lstat()
-    except OSError:
+    except (OSError, ValueError):
         return False
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o077
 

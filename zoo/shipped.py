@@ -35,8 +35,8 @@ class Truth:
 
 def truth() -> dict[str, Truth]:
     """What each shipped picture shows, by file name."""
-    rows = json.loads((_HERE / "pictures" / "captions.json").read_text())
-    return {name: Truth(row["caption"], tuple(row["labels"])) for name, row in rows.items()}
+    rows = json.loads((_HERE / "pictures" / "captions.json").read_text())["pictures"]
+    return {row["file"]: Truth(row["caption"], tuple(thing["label"] for thing in row["things"])) for row in rows}
 
 
 def pictures() -> list[Path]:

@@ -45,17 +45,27 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spin: bool = True
 
     @classmethod
-    def of(cls, backend: str | None, precision: str | None, device: str | None, threads: int | None, **more: bool) -> Options:
+    def of(
+        cls, backend: str | None, precision: str | None, device: str | None, threads: int | None, **more: bool
+    ) -> Options:
         """Arguments first, then the environment, then defaults. Raises SettingsError for a value that means nothing."""
         backend = setting("SACCADE_BACKEND", backend).replace("onnxruntime", "onnx_runtime")
-        made = cls(backend, setting("SACCADE_PRECISION", precision), device or "auto", setting("SACCADE_THREADS", threads), **more)
+        made = cls(
+            backend,
+            setting("SACCADE_PRECISION", precision),
+            device or "auto",
+            setting("SACCADE_THREADS", threads),
+            **more,
+        )
         for what, value, allowed in (
             ("backend", made.backend, ("", *BACKENDS)),
             ("precision", made.precision, ("", *PRECISIONS)),
             ("device", made.device, DEVICES),
         ):
             if value not in allowed:
-                raise SettingsError(f"[load] {what}: no {value!r}", hint=f"it is one of {', '.join(filter(None, allowed))}")
+                raise SettingsError(
+                    f"[load] {what}: no {value!r}", hint=f"it is one of {', '.join(filter(None, allowed))}"
+                )
         if made.threads < 0:
             raise SettingsError(f"[load] threads: {made.threads}", hint="a number of threads, or 0 for all cores")
         return made

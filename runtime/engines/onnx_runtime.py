@@ -49,14 +49,20 @@ class Engine:
         device = _device(options)
         self.spec = bundle.graphs[graph].spec
         self.graph = graph
-        # From bytes, so that what was verified is what runs; by name only where the weights lie in other files.
-        model = str(bundle.path / variant.file) if bundle.has_external(variant.file) else bundle.read(variant.file)
+        # From bytes, so that what was verified is what runs. By name only where the weights lie in other files: then the
+        # files must be the verified ones before and after. (From memory, 200 MB took 0.45 s in place of 0.19 s to load.)
+        named = bundle.confirm if bundle.has_external(variant.file) else None
+        if named:
+            named()
+        model = str(bundle.path / variant.file) if named else bundle.read(variant.file)
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 model, session_options(options), providers=providers(device, options)
             )
         except Exception as error:
             raise EngineError(f"[{graph}] onnxruntime: {_first_line(error)}", hint=_HINT) from error
+        if named:
+            named()
         self._refuse_fallback(device)
         self._refuse_other_names(bundle)
         self._outputs = [t.name for t in self.spec.outputs]
@@ -78,7 +84,7 @@ class Engine:
         if session is None:
             raise Closed(f"[{self.graph}] the engine is closed", hint="load the model again")
         self.spec.check(inputs, self.graph)
-        feeds = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        feeds = {name: np.asarray(array, order="C") for name, array in inputs.items()}
         try:
             outputs = session.run(self._outputs, feeds)
         except Exception as error:

@@ -1,14 +1,13 @@
 """CLIP (arXiv 2103.00020) and SigLIP (arXiv 2303.15343): pictures and texts in one space.
 
-    picture ──preprocess──▶ image ──▶ embedding ─┐
-                                                 ├─ cosine × scale + bias ─ softmax | sigmoid ─▶ scores
-    text ────tokenizer────▶ text  ──▶ embedding ─┘
+picture ──preprocess──▶ image ──▶ embedding ─┐
+                                             ├─ cosine × scale + bias ─ softmax | sigmoid ─▶ scores
+text ────tokenizer────▶ text  ──▶ embedding ─┘
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -38,7 +37,7 @@ class Clip:
         manifest = bundle.manifest
         self.image, self.text = Graph(bundle, "image"), Graph(bundle, "text")
         self.graphs = (self.image, self.text)
-        self.preprocess = Preprocess.of(manifest.preprocess)
+        self.preprocess = Preprocess.read(manifest.preprocess)
         self.templates = _templates(manifest)
         self._bundle, self._config = bundle, manifest.config
 
@@ -157,4 +156,4 @@ def _templates(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _key(images: Iterable[Image]) -> bytes:
-    return hashlib.blake2b(b"".join(image.digest for image in images), digest_size=32).digest()
+    return "".join(image.digest for image in images).encode()
