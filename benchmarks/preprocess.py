@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ def pil_numpy(image: Image.Image, case: Case) -> np.ndarray:
         resized = resized.crop((left, top, left + width, top + height))
     floats = np.asarray(resized).astype(np.float32)
     floats *= np.float32(1 / 255)
-    floats -= np.float32(IMAGENET["mean"])
-    floats /= np.float32(IMAGENET["std"])
+    floats -= np.array(IMAGENET["mean"], np.float32)
+    floats /= np.array(IMAGENET["std"], np.float32)
     planes = floats.transpose(2, 0, 1)
     if not padded:
         return np.ascontiguousarray(planes)
@@ -50,12 +51,11 @@ def rows(rounds: int = 30) -> list[dict[str, Any]]:
 def _case_rows(case: Case, rounds: int) -> list[dict[str, Any]]:
     pixels = picture(*case.source)
     image = Image.fromarray(pixels)
-    runs: dict[str, Callable[[], np.ndarray]] = {"pil+numpy": lambda: pil_numpy(image, case)}
+    ours = partial(resize_normalize, pixels, case.size, **case.options, **IMAGENET)
+    runs: dict[str, Callable[[], np.ndarray]] = {"pil+numpy": partial(pil_numpy, image, case)}
     for candidate in CANDIDATES:
         if candidate.name != "reference" and not candidate.unusable():
-            runs[candidate.name] = lambda name=candidate.name: resize_normalize(
-                pixels, case.size, **case.options, **IMAGENET, impl=name
-            )
+            runs[candidate.name] = partial(ours, impl=candidate.name)
     expected = runs["pil+numpy"]()
     for name, run in runs.items():
         if run().tobytes() != expected.tobytes():

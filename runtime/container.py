@@ -67,7 +67,7 @@ def _measure_png(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     at = 8
     for _ in range(MAX_CHUNKS):
         if len(data) < at + 12:
@@ -76,15 +76,15 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = at + 12 + size
         if end > len(data):
             raise ValueError("the PNG file is truncated")
-        yield data[at + 4 : at + 8], data[at:end]
+        yield bytes(data[at + 4 : at + 8]), data[at:end]
         at = end
     raise ValueError(f"the PNG file has more than {MAX_CHUNKS} chunks")
 
 
 def _slim_png(data: bytes) -> tuple[bytes, int]:
-    kept, turn = [_PNG], 1
+    kept: list[bytes | memoryview] = [_PNG]
+    turn = 1
     for name, chunk in _chunks(memoryview(data)):
-        name = bytes(name)
         if name == b"eXIf" and len(chunk) <= MAX_EXIF_BYTES:
             turn = orientation(bytes(chunk[8:-4]))
         if name not in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
@@ -128,7 +128,8 @@ def _measure_jpeg(data: bytes) -> tuple[int, int]:
 
 
 def _slim_jpeg(data: bytes) -> tuple[bytes, int]:
-    view, kept, turn, seen = memoryview(data), [data[:2]], 1, set()
+    view, turn, seen = memoryview(data), 1, set()
+    kept: list[bytes | memoryview] = [data[:2]]
     for marker, begin, end in _segments(data):
         if marker == 0xE1 and marker not in seen and data[begin + 4 : begin + 10] == b"Exif\0\0":
             seen.add(marker)

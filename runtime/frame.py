@@ -43,7 +43,8 @@ class Frame:
     def apply_points(self, points: Any) -> np.ndarray:
         """(..., 2) x, y of the original in the input's pixels, float32. Raises SpecError."""
         points = _last("points", points, 2)
-        return (points * self._factor + self._shift).astype(np.float32)
+        there: np.ndarray = (points * self._factor + self._shift).astype(np.float32)
+        return there
 
     def apply_boxes(self, boxes: Any) -> np.ndarray:
         """(..., 4) left, top, right, bottom of the original in the input's pixels, float32. Raises SpecError."""
@@ -52,10 +53,10 @@ class Frame:
 
     def restore_points(self, points: Any, *, clip: bool = False) -> np.ndarray:
         """(..., 2) x, y of the input in the original's pixels, float32; `clip` moves them into it. Raises SpecError."""
-        points = (_last("points", points, 2) - self._shift) / self._factor
+        back: np.ndarray = (_last("points", points, 2) - self._shift) / self._factor
         if clip:
-            points = np.clip(points, 0.0, (self.original[1], self.original[0]))
-        return points.astype(np.float32)
+            back = np.clip(back, 0.0, (self.original[1], self.original[0]))
+        return back.astype(np.float32)
 
     def restore_boxes(self, boxes: Any, *, clip: bool = True) -> np.ndarray:
         """(..., 4) left, top, right, bottom of the input in the original's pixels, float32. Raises SpecError."""

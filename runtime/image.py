@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from saccade.runtime.settings import setting
 
 # The classes and not Image.open: that one warns on standard error from 89 million pixels on, which only a process-wide
 # setting changes, and loads 43 formats.
-_DECODERS = {
+_DECODERS: dict[str, Callable[[io.BytesIO], Pillow.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
@@ -46,7 +47,7 @@ class Image:
         """BLAKE2b-256 of shape, dtype and bytes, in hex: computed when first read."""
         head = f"saccade.image/1 {self.height}x{self.width}x3 uint8\n"
         digest = hashlib.blake2b(head.encode(), digest_size=32)
-        digest.update(self.pixels)
+        digest.update(self.pixels.data)
         return digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -174,7 +175,7 @@ def _from_array(array: np.ndarray, most: int) -> np.ndarray:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise ImageError(f"[image] an array {given}", hint="give (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA")
-    _check_pixels(*array.shape[:2], most)
+    _check_pixels(array.shape[0], array.shape[1], most)
     if array.shape[2] == 4:
         return _frozen(_rgb(Pillow.fromarray(np.ascontiguousarray(array), "RGBA")))
     if array.shape[2] == 1:

@@ -61,6 +61,8 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     antialias: str = "pillow"
 
     def __post_init__(self) -> None:
+        if not all(isinstance(values, tuple) for values in (self.size or (), self.mean, self.std)):
+            raise _nonsense("size, mean or std", "they are tuples")
         for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise _nonsense(f"{field} is {getattr(self, field)!r}", f"it is one of {', '.join(allowed)}")
@@ -70,9 +72,10 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.size is None and (self.crop == "center" or self.resize == "squash" or self._needs_edge):
             raise _nonsense(f"size is missing for resize {self.resize}, crop {self.crop}", "give (height, width)")
         numbers = (self.scale, self.pad_value, *self.mean, *self.std)
-        if len(numbers) != 8 or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+        real = all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+        if not real or len(self.mean) != 3 or len(self.std) != 3:
             raise _nonsense("scale, mean, std or pad_value", "three finite means and stds, one scale, one pad_value")
-        if 0.0 in map(np.float32, (self.scale, *self.std)):
+        if not all(map(np.float32, (self.scale, *self.std))):
             raise _nonsense(f"scale {self.scale}, std {self.std}", "none of them is zero in float32")
 
     @classmethod
@@ -104,7 +107,8 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.resize == "longest":
             factor = (self.edge or max(self.size or ())) / long
             return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
-        edge = exact = self.edge or min(self.size or ())
+        edge = self.edge or min(self.size or ())
+        exact: float = edge
         if self.limit and long / short * edge > self.limit:
             exact = self.limit * float(short) / long
             edge = round(exact)

@@ -1,0 +1,77 @@
+"""Which implementation of an op runs: the first usable of an ordered list, or the one that was asked for.
+
+argument impl="avx2"  ▷  SACCADE_KERNEL=resize_normalize:avx2,nms:reference  ▷  first usable
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from saccade.kernels import OPS
+from saccade.runtime.errors import KernelError, SettingsError
+from saccade.runtime.settings import setting
+
+
+class Candidate(NamedTuple):
+    """One way to run an op.
+
+    unusable: why it cannot run for these arguments on this machine, "" if it can; without arguments, for any at all
+    run: takes what the op's public function made of its arguments
+    """
+
+    name: str
+    unusable: Callable[..., str]
+    run: Callable[..., Any]
+
+
+def pick(op: str, candidates: Sequence[Candidate], *args: Any, force: str | None = None) -> Candidate:
+    """The candidate of `op` that runs with `args`: the first usable, unless `force` or SACCADE_KERNEL names one.
+
+    Raises KernelError if the named one is unknown or cannot run, or if none can.
+    """
+    wanted = force if force is not None else _forced(op)
+    if wanted:
+        return _named(op, candidates, wanted, *args)
+    reasons = []
+    for candidate in candidates:
+        reason = candidate.unusable(*args)
+        if not reason:
+            return candidate
+        reasons.append(f"{candidate.name}: {reason}")
+    raise KernelError(
+        f"[{op}] no candidate can run: {'; '.join(reasons)}", hint="`saccade doctor` lists what is missing"
+    )
+
+
+def explain(op: str) -> list[tuple[str, str]]:
+    """Name of each candidate of `op` in order, and why it cannot run here ("" if it can). Raises KernelError."""
+    if op not in OPS:
+        raise KernelError(f"[{op}] unknown op", hint=f"known: {', '.join(OPS)}")
+    candidates = import_module(f"saccade.kernels.{op}").CANDIDATES
+    return [(candidate.name, candidate.unusable()) for candidate in candidates]
+
+
+def _named(op: str, candidates: Sequence[Candidate], name: str, *args: Any) -> Candidate:
+    known = ", ".join(candidate.name for candidate in candidates)
+    for candidate in candidates:
+        if candidate.name == name:
+            if reason := candidate.unusable(*args):
+                raise KernelError(f"[{op}] {name} was asked for and cannot run: {reason}", hint=f"known: {known}")
+            return candidate
+    raise KernelError(f"[{op}] unknown candidate {name!r}", hint=f"known: {known}")
+
+
+def _forced(op: str) -> str:
+    """The candidate that SACCADE_KERNEL names for `op`, or ""."""
+    for pair in filter(None, map(str.strip, setting("SACCADE_KERNEL").split(","))):
+        name, colon, candidate = pair.partition(":")
+        if not colon or not candidate or name not in OPS:
+            raise SettingsError(
+                f"[settings] SACCADE_KERNEL: cannot read {pair!r}",
+                hint=f"write op:candidate pairs with commas between; known ops: {', '.join(OPS)}",
+            )
+        if name == op:
+            return candidate
+    return ""
