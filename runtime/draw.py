@@ -17,7 +17,7 @@ from saccade.runtime.results import Matches, Scores
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-TILE, GAP, LINE = 224, 16, 22
+TILE, GAP, LINE, TITLE = 224, 16, 22, 44
 PAPER, CARD, INK, QUIET, BAR, TRACK = "#f4f1ea", "#ffffff", "#22252b", "#7a7f88", "#2f6f8f", "#e4e1d9"
 RIGHT, WRONG = "#3f8f5b", "#b8483a"
 
@@ -110,7 +110,7 @@ def _height(section: Section, columns: int) -> int:
 
 def _card(section: Section) -> int:
     most = max((len(tile.rows) for tile in section.tiles), default=0)
-    return TILE + 30 + most * LINE + (8 if most else 0)
+    return TILE + TITLE + most * LINE + (8 if most else 0)
 
 
 def _section(canvas: PilImage, pen: Any, section: Section, top: int, columns: int) -> None:
@@ -126,9 +126,10 @@ def _section(canvas: PilImage, pen: Any, section: Section, top: int, columns: in
             (left - 1, upper - 1, left + TILE, upper + card), 6, CARD, outline, 3 if tile.frame else 1
         )
         canvas.paste(_thumbnail(tile.picture), (left + 4, upper + 4))
-        pen.text((left + 8, upper + TILE + 4), _fit(pen, tile.title, TILE - 16, 15), fill=INK, font=_font(15))
+        for line, text in enumerate(_wrap(pen, tile.title, TILE - 16, 14)):
+            pen.text((left + 8, upper + TILE + 2 + line * 18), text, fill=INK, font=_font(14))
         for line, row in enumerate(tile.rows):
-            _row(pen, row, left + 8, upper + TILE + 28 + line * LINE)
+            _row(pen, row, left + 8, upper + TILE + TITLE + line * LINE)
 
 
 def _row(pen: Any, row: Row, left: int, top: int) -> None:
@@ -165,6 +166,16 @@ def _fit(pen: Any, text: str, width: int, size: int) -> str:
     while line and pen.textlength(line + "…", font=_font(size)) > width:
         line = line[:-1]
     return line + "…"
+
+
+def _wrap(pen: Any, text: str, width: int, size: int) -> list[str]:
+    """`text` in at most two lines, broken between words; the second is cut with an ellipsis."""
+    words, first = text.split(), ""
+    while words and pen.textlength(f"{first} {words[0]}".strip(), font=_font(size)) <= width:
+        first = f"{first} {words.pop(0)}".strip()
+    if not first:
+        return [_fit(pen, text, width, size)]
+    return [first, _fit(pen, " ".join(words), width, size)] if words else [first]
 
 
 def _font(size: int) -> Any:

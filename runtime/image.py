@@ -74,7 +74,7 @@ def decode(source: Any, *, max_pixels: int | None = None, max_file_bytes: int | 
         return Image(_from_pillow(source, most))
     most_bytes = setting("SACCADE_MAX_FILE_BYTES", max_file_bytes)
     if isinstance(source, (str, Path)):
-        return Image(_from_bytes(_read(Path(source), most_bytes), most), Path(source).name)
+        return _from_file(Path(source), most_bytes, most)
     if isinstance(source, (bytes, bytearray, memoryview)):
         _check_bytes(memoryview(source).nbytes, most_bytes)
         return Image(_from_bytes(bytes(source), most))
@@ -82,6 +82,14 @@ def decode(source: Any, *, max_pixels: int | None = None, max_file_bytes: int | 
         f"[image] cannot read a picture from {type(source).__name__}",
         hint="give a path, bytes, a Pillow image or a NumPy array (H, W, 3) uint8",
     )
+
+
+def _from_file(path: Path, most_bytes: int, most: int) -> Image:
+    data = _read(path, most_bytes)
+    try:
+        return Image(_from_bytes(data, most), path.name)
+    except ImageError as error:  # among many pictures the one that is meant
+        raise type(error)(error.message.replace("[image]", f"[image] {path.name}:", 1), hint=error.hint) from None
 
 
 def _check_bytes(given: int, most: int) -> None:

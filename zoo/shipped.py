@@ -27,7 +27,7 @@ def bundle_path(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a shipped picture shows: a caption, and the colour–shape label of each of its objects."""
+    """What a shipped picture shows: a caption, and the label ("a red circle") of each of its objects."""
 
     caption: str
     labels: tuple[str, ...]
@@ -36,9 +36,13 @@ class Truth:
 def truth() -> dict[str, Truth]:
     """What each shipped picture shows, by file name."""
     rows = json.loads((_HERE / "pictures" / "captions.json").read_text())["pictures"]
-    return {row["file"]: Truth(row["caption"], tuple(thing["label"] for thing in row["things"])) for row in rows}
+    return {row["file"]: Truth(row["caption"], tuple(_named(thing["label"]) for thing in row["things"])) for row in rows}
 
 
 def pictures() -> list[Path]:
     """The shipped pictures, sorted by name."""
     return sorted((_HERE / "pictures").glob("*.png"))
+
+
+def _named(label: str) -> str:
+    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import click
 import typer
 
 from saccade import __version__
@@ -25,6 +23,7 @@ for group in (demo, clip, bundles):
     group.register(app)
 app.add_typer(bench.app, name="bench", help="Measure on this machine, against named peers, in one process.")
 
+_INTERRUPTED = 130
 _MANY = ("--labels", "--templates", "--text")
 """Options that take several values in a row: --labels 'a cat' 'a dog'."""
 
@@ -53,21 +52,18 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command; give its exit code. Nothing is raised."""
     try:
         code = app(spread(arguments), prog_name="saccade", standalone_mode=False)
-        return code if isinstance(code, int) else 0
     except SaccadeError as error:
         return _fail(str(error), error.hint, error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 2
-    except click.ClickException as error:
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's own, wherever this version of typer keeps click
+            raise
         context = getattr(error, "ctx", None)
         return _fail(error.format_message(), f"see `{context.command_path if context else 'saccade'} --help`", 2)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", "nothing half-written is left; run the same command again to go on", 130)
-    except BrokenPipeError:
-        # The reader has gone (`| head`). Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    if code == _INTERRUPTED:
+        return _fail("interrupted", "nothing half-written is left; run the same command again to go on", code)
+    return code if isinstance(code, int) else 0
 
 
 def spread(arguments: Sequence[str]) -> list[str]:

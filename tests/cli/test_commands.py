@@ -23,6 +23,7 @@ def folder(tmp_path, pictures, monkeypatch):
 
 
 def answer(capfd, *arguments):
+    capfd.readouterr()
     assert run([*arguments, "--json"]) == 0
     out, err = capfd.readouterr()
     assert err == ""

@@ -120,7 +120,7 @@ def test_it_only_yields(bundle, pictures):
     [
         (lambda c, p: c.encode_image([]), InputError, "no picture"),
         (lambda c, p: c.encode_image("none.png"), ImageError, "none.png"),
-        (lambda c, p: c.encode_image([p, b"garbage"]), ImageError, ""),
+        (lambda c, p: c.encode_image([p, b"garbage"]), ImageError, "no format"),
         (lambda c, p: c.encode_image(None), ImageError, "NoneType"),
         (lambda c, p: c.encode_text([]), TextError, "no text"),
         (lambda c, p: c.encode_text([""]), TextError, "empty"),
