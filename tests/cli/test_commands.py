@@ -43,6 +43,12 @@ def test_classify(folder, capfd, pictures):
         assert sheet.width > 400
 
 
+def test_without_labels_the_bundles_are_used(folder, capfd, pictures, clip_bundle):
+    (row,) = answer(capfd, "classify", "clip-tiny", str(pictures[0]), "--top", "100")
+    named = saccade.Bundle.open(clip_bundle, hard_links=True).manifest.labels
+    assert {entry["label"] for entry in row["labels"]} == set(named)
+
+
 def test_a_saved_classifier_answers_alike(folder, capfd, pictures):
     name = str(pictures[0])
     direct = answer(

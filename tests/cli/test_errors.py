@@ -58,7 +58,7 @@ CASES = [
     ([*CLASSIFY, "huge.png", "--labels", "a"], 2, "1600000000|1,600,000,000|40000"),
     ([*CLASSIFY, "cut.jpg", "--labels", "a"], 2, "cut.jpg"),
     ([*CLASSIFY, "good.png", "cut.jpg", "--labels", "a"], 2, "cut.jpg"),
-    ([*CLASSIFY, "good.png"], 2, "labels"),
+    ([*CLASSIFY, "good.png", "--labels", "a", "--classifier", "c"], 2, "both"),
     ([*CLASSIFY, "good.png", "--labels", ""], 2, "empty"),
     ([*CLASSIFY, "good.png", "--labels-file", "none.txt"], 2, "no labels"),
     ([*CLASSIFY, "good.png", "--labels-file", "long.txt"], 2, "100"),

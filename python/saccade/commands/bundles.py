@@ -10,6 +10,8 @@ import typer
 from saccade.commands.show import BundleArgument, Json, as_json, bundle_path, lines, progress, show, table
 from saccade.runtime.errors import SettingsError
 
+SHARES = ("top1_agreement", "accuracy")
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
@@ -84,9 +86,13 @@ def _print(bundle: Path, json: bool, *, check: bool) -> None:
 
 def _tables(found: dict[str, Any]) -> list[Any]:
     about = table(found["name"], "what", "")
-    for key in ("family", "source", "licence", "digest", "config", "labels", "path"):
+    for key in ("family", "source", "licence", "note", "digest", "path"):
         if found[key]:
             about.add_row(key, str(found[key]))
+    for key, value in found["config"].items():
+        about.add_row(key, f"{value:.6g}" if isinstance(value, float) else _listed(value))
+    if found["labels"]:
+        about.add_row("labels", _listed(found["labels"]))
     parts: list[Any] = [about, _graphs(found), _variants(found)]
     if "golden" in found:
         golden = table("golden check here", "graph", "precision", "back end", "metric", "#worst", "#budget", "verdict")
@@ -137,11 +143,20 @@ def _variants(found: dict[str, Any]) -> Any:
         for m in variant["measured"] or [None]:
             cells = ["not measured", "", "", "", "", ""]
             if m:
-                figures = [_figure(m["mean"]), _figure(m["worst"]), _figure(m["reference"])]
+                worst = "" if m["metric"] in SHARES else _figure(m["worst"])  # of a share the worst is 0 or 1
+                figures = [_figure(m["mean"]), worst, _figure(m["reference"])]
                 cells = [m["metric"], *figures, str(m["samples"]), m["backend"]]
             made.add_row(*head, *cells, verdict)
             head, verdict = ["", "", ""], ""
     return made
+
+
+def _listed(value: Any, most: int = 6) -> str:
+    """A list in words, with only its first entries if it is long; anything else as it is."""
+    if not isinstance(value, list):
+        return str(value)
+    more = f", … ({len(value)} in all)" if len(value) > most else ""
+    return ", ".join(map(str, value[:most])) + more
 
 
 def _figure(value: float | None) -> str:

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 def classify(
     bundle: BundleArgument,
     pictures: Pictures,
-    labels: Annotated[list[str] | None, typer.Option(help="Labels in a row: --labels 'a cat' 'a dog'.")] = None,
+    labels: Annotated[list[str] | None, typer.Option(help="Labels in a row; by default the bundle's.")] = None,
     labels_file: Annotated[Path | None, typer.Option(help="A text file with one label a line.")] = None,
     templates: Annotated[list[str] | None, typer.Option(help="Prompts with {} for the label, in a row.")] = None,
     classifier: Annotated[Path | None, typer.Option(help="A classifier saved before, in place of labels.")] = None,
@@ -55,10 +55,14 @@ def classify(
     from saccade import Classifier
 
     given = [*(labels or []), *(lines(labels_file) if labels_file else [])]
-    if bool(given or labels_file) == bool(classifier):
-        raise InputError("give labels or a saved classifier", hint="--labels 'a cat' 'a dog', or --classifier FILE")
+    named = labels is not None or labels_file is not None
+    if named and classifier:
+        raise InputError("labels and a classifier are both given", hint="a saved classifier holds its labels")
     with load(bundle, backend, precision, threads, device) as model:
-        chosen = Classifier.load(classifier) if classifier else model.classifier(given, templates)
+        if not named and not classifier and not model.bundle.manifest.labels:
+            raise InputError("no labels given, and the bundle has none", hint="--labels 'a cat' 'a dog'")
+        words = given if named else list(model.bundle.manifest.labels)
+        chosen = Classifier.load(classifier) if classifier else model.classifier(words, templates)
         scores = model.classify(pictures, chosen)
     if save_classifier:
         chosen.save(save_classifier)

@@ -103,8 +103,12 @@ def _sheet(
     for match, picture in zip(matches, found, strict=True):
         best, cosine = match.names[0], float(match.scores[0])
         colour = RIGHT if best == picture.name else WRONG
-        searched.append(Tile(index.path(best), f"“{match.query}”", [Row("cosine", max(cosine, 0), f"{cosine:.2f}")], colour))
-    engine = f"{about['backend']} {about['version']}, {about['precision']}, {about['device']}; pictures not seen in training"
+        searched.append(
+            Tile(index.path(best), f"“{match.query}”", [Row("cosine", max(cosine, 0), f"{cosine:.2f}")], colour)
+        )
+    engine = (
+        f"{about['backend']} {about['version']}, {about['precision']}, {about['device']}; pictures not seen in training"
+    )
     sections = [
         Section("what is it? the three best of all labels; green: the best one is right", classified),
         Section("find it: the picture that each caption brings first", searched),
