@@ -13,7 +13,9 @@ NATIVE = (".cpp", ".h", ".inc", ".cu", ".cuh")
 
 def tracked(part: str) -> list[Path]:
     """Source files of a part that git knows."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", part], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", part], capture_output=True, text=True, check=True
+    )
     return [Path(p) for p in listed.stdout.split() if p.endswith((".py", *NATIVE)) and Path(p).exists()]
 
 
@@ -28,7 +30,9 @@ def docstring_lines(tree: ast.AST) -> int:
     """Lines inside docstrings."""
     total = 0
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
             first = node.body[0]
             total += (first.end_lineno or first.lineno) - first.lineno + 1
     return total

@@ -28,6 +28,8 @@ SaccadeError                     exit  http
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SaccadeError(Exception):
     """Base of all errors of saccade.
@@ -46,6 +48,17 @@ class SaccadeError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By state, since subclasses take other arguments: errors cross process borders whole.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[SaccadeError], args: tuple[Any, ...], state: dict[str, Any]) -> SaccadeError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def printable(text: str) -> str:

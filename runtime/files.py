@@ -135,7 +135,7 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 sync(file)
             made.chmod(0o755)
             sync(made)
-            _put_in_place(made, target)
+            _put_in_place(made, target, overwrite)
             sync(target.parent)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -145,6 +145,7 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def write_file(target: Path, data: bytes) -> None:
     """Write one file so that its name never shows a part of it. Raises NoSpace."""
     with disk_trouble(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         fd, made = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         try:
             with os.fdopen(fd, "wb") as file:
@@ -183,7 +184,7 @@ def disk_trouble(target: Path) -> Iterator[None]:
 
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EBUSY)
-_NO_NAME = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_NO_NAME = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def _locked_folder(target: Path) -> tuple[Path, int]:
@@ -216,9 +217,9 @@ def _sweep(target: Path) -> None:
                 os.close(lock)
 
 
-def _put_in_place(made: Path, target: Path) -> None:
-    if not os.path.lexists(target):
-        made.rename(target)
+def _put_in_place(made: Path, target: Path, overwrite: bool) -> None:
+    if not overwrite or not os.path.lexists(target):
+        made.rename(target)  # fails where another writer was faster
     elif not _exchange(made, target):
         aside, lock = _locked_folder(target)
         try:

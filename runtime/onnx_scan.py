@@ -52,10 +52,11 @@ def external(data: bytes | memoryview, name: str) -> list[External]:
     Raises CorruptBundle if it is not well-formed, or has more parts or depth than a model needs. Time is bounded by the
     number of fields, memory by the number of messages.
     """
-    try:
-        return list(_Scan(memoryview(data)).tensors())
-    except (ValueError, IndexError) as error:
-        raise CorruptBundle(name, "an ONNX model", str(error)[:120]) from None
+    with memoryview(data) as view:  # given back even while an error's traceback still knows it: mmap waits for that
+        try:
+            return list(_Scan(view).tensors())
+        except ValueError as error:
+            raise CorruptBundle(name, "an ONNX model", str(error)[:120]) from None
 
 
 def refuse_outside(data: bytes | memoryview, name: str, sizes: Mapping[str, int]) -> bool:
@@ -146,7 +147,7 @@ class _Scan:
         for field, wire, low, high in self.fields(start, end):
             if field not in parts or wire != 2 or parts[field]:
                 raise ValueError("an entry of external data is not one key and one value")
-            parts[field] = bytes(self.view[low : min(high, low + 4096)]).decode()
+            parts[field] = bytes(self.view[low : min(high, low + 4096)]).decode(errors="replace")
         return parts[1], parts[2]
 
     def fields(self, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -192,5 +193,5 @@ class _Scan:
 
 def _bytes(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise ValueError(f"external data at {text[:32]!a} bytes")
+        raise ValueError("an offset or length of external data that is no number")
     return int(text)

@@ -33,17 +33,17 @@ def cosine(a: Array, b: Array) -> np.ndarray:
         )
     length = np.sqrt((a * a).sum(1) * (b * b).sum(1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nan_to_num((a * b).sum(1) / length, nan=0.0, posinf=0.0, neginf=0.0)
+        return np.asarray(np.nan_to_num((a * b).sum(1) / length, nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def top1_agreement(a: Array, b: Array) -> np.ndarray:
     """For each row whether both scores (S, K) choose the same column: (S,) of 0.0 and 1.0."""
-    return (np.asarray(a).argmax(1) == np.asarray(b).argmax(1)).astype(np.float64)
+    return np.asarray(np.asarray(a).argmax(1) == np.asarray(b).argmax(1), np.float64)
 
 
 def accuracy(scores: Array, ids: Array) -> np.ndarray:
     """For each row of scores (S, K) whether its largest column is the one in ids (S,): (S,) of 0.0 and 1.0."""
-    return (np.asarray(scores).argmax(1) == np.asarray(ids)).astype(np.float64)
+    return np.asarray(np.asarray(scores).argmax(1) == np.asarray(ids), np.float64)
 
 
 def figure(metric: str, values: Array, backend: str, reference: float | None = None) -> Measured:
@@ -80,4 +80,4 @@ def golden_check(bundle: Bundle, graph: str, engine: Engine) -> Measured:
 
 def _rows(array: Array) -> np.ndarray:
     array = np.asarray(array)
-    return array.reshape(len(array), -1)
+    return np.asarray(array.reshape(len(array), -1))

@@ -32,8 +32,8 @@ class TokenizerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pad_to: pad every batch to this length, as the model was trained; 0 pads to the longest of the batch
     pad_side: "right", or "left" as a few tokenizers do
     lower: lower-case first
-    canonical: lower-case if `lower`, drop ASCII punctuation, make each run of white space one blank, strip: SigLIP's rule
-        (big_vision, evaluators/proj/image_text/prompt_engineering.py)
+    canonical: lower-case if `lower`, drop ASCII punctuation, make runs of white space one blank, strip: SigLIP's
+        rule (big_vision, evaluators/proj/image_text/prompt_engineering.py)
     """
 
     file: str

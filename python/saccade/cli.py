@@ -10,7 +10,7 @@ import typer
 
 from saccade import __version__
 from saccade.commands import bench, bundles, clip, demo
-from saccade.runtime.errors import SaccadeError
+from saccade.runtime.errors import SaccadeError, printable
 
 app = typer.Typer(
     help="Run vision foundation models from small, verified bundles.",
@@ -89,8 +89,3 @@ def _fail(message: str, hint: str, code: int) -> int:
     if hint:
         typer.echo(f" hint: {printable(hint)}", err=True)
     return code
-
-
-def printable(text: str) -> str:
-    """One line of `text` that cannot drive a terminal: control characters are shown as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

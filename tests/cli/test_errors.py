@@ -9,8 +9,9 @@ import zlib
 import pytest
 from PIL import Image
 
-from saccade.cli import printable, run, spread
+from saccade.cli import run, spread
 from saccade.runtime.engines import onnx_runtime
+from saccade.runtime.errors import printable
 
 
 def huge_png(side: int) -> bytes:
