@@ -1,0 +1,78 @@
+"""Train a checkpoint of the zoo: `python -m zoo.train clip [--minutes 45 --seed 0 --out FOLDER --threads 1]`.
+
+Progress goes to stderr; every five minutes the averaged weights and their metrics are written to the folder, so that
+a stop is never a loss. Needs the [export] extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+DEFAULT_OUT = {"clip": Path("zoo/checkpoints/clip-tiny")}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m zoo.train", description="train a checkpoint of the zoo")
+    parser.add_argument("family", choices=sorted(DEFAULT_OUT))
+    parser.add_argument("--minutes", type=float, default=45.0, help="time to train for, evaluation included")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder of the checkpoint")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    train_clip(options.minutes, options.seed, options.out or DEFAULT_OUT[options.family], options.threads)
+    return 0
+
+
+def train_clip(minutes: float, seed: int, out: Path, threads: int) -> None:
+    """Train clip-tiny, write it to `out` and its metrics beside it."""
+    import torch
+
+    from saccade.zoo import tokenizer
+    from saccade.zoo.metrics import clip_metrics, quick_metrics
+    from saccade.zoo.recipes import clip
+    from saccade.zoo.training import Schedule
+
+    torch.set_num_threads(threads)
+    vocab = tokenizer.build()
+    model = clip.new_model(vocab, seed)
+    schedule = Schedule(minutes, clip.PEAK_RATE, time.monotonic)
+    curve: list[dict[str, float]] = []
+
+    def run() -> dict[str, object]:
+        return {
+            "seed": seed, "minutes": round(schedule.elapsed_s / 60, 1), "steps": schedule.steps,
+            "pictures": schedule.steps * clip.PICTURES, "threads": threads, "recipe": clip.RECIPE,
+        }  # fmt: skip
+
+    def checkpoint(averaged: object) -> None:
+        clip.save(averaged, vocab, out)
+        row = {"minutes": round(schedule.elapsed_s / 60, 1), **quick_metrics(*clip.encoders(averaged, vocab))}
+        curve.append(row)
+        _say(json.dumps(row))
+        _write(out, {"run": run(), "curve": curve})
+
+    final = clip.train(
+        model, vocab, schedule, seed, checkpoint=checkpoint,
+        report=lambda row: _say(" ".join(f"{name} {value:.4g}" for name, value in row.items())),
+    )  # fmt: skip
+    ran = run()
+    clip.save(final, vocab, out)
+    metrics = clip_metrics(final, *clip.encoders(final, vocab))
+    _write(out, {"run": ran, **metrics, "curve": curve})
+    _say(json.dumps(metrics, indent=1))
+
+
+def _write(folder: Path, metrics: dict[str, object]) -> None:
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
