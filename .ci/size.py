@@ -59,9 +59,8 @@ def main() -> None:
         sizes = [size for size, _ in spans]
         shown = (f"{median(sizes):.0f}", f"{quantiles(sizes, n=10)[-1]:.0f}") if len(sizes) > 1 else ("–", "–")
         share = f"{100 * documented / max(sum(lengths), 1):.0f}%"
-        print(
-            f"{part:12} {len(lengths):5} {sum(lengths):6} {median(lengths):6.0f} {max(lengths):7} {shown[0]:>6} {shown[1]:>6} {share:>4}"
-        )
+        figures = f"{median(lengths):6.0f} {max(lengths):7} {shown[0]:>6} {shown[1]:>6} {share:>4}"
+        print(f"{part:12} {len(lengths):5} {sum(lengths):6} {figures}")
     for title, rows in (("longest files", files), ("longest functions", every)):
         print(f"\n{title}")
         for size, name in sorted(rows, reverse=True)[:10]:

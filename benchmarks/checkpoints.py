@@ -96,4 +96,4 @@ def _spread(name: str, weight: Any) -> None:
 if __name__ == "__main__":
     import sys
 
-    print(json.dumps({"folder": str(make_clip(sys.argv[1], *sys.argv[2:3]))}))
+    print(json.dumps({"folder": str(make_clip(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "vit-b-32"))}))

@@ -102,7 +102,8 @@ class Matches:
 def normalise(raw: NDArray[Any]) -> Floats:
     """Rows of `raw` (N, E) scaled to unit length in float32; a zero row stays zero."""
     rows = np.asarray(raw, np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    scaled: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return scaled
 
 
 def same_model(one: str, other: str) -> None:

@@ -155,7 +155,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def zeros(tensors: Iterable[TensorSpec], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Arrays of zeros of the right shape and dtype; a named dim that `sizes` lacks is 1. bfloat16 has no NumPy dtype."""
+    """Arrays of zeros of the right shape and dtype; a named dim that `sizes` lacks is 1. NumPy has no bfloat16."""
     made = {}
     for t in tensors:
         dtype = "uint16" if t.dtype == "bfloat16" else t.dtype

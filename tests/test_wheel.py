@@ -50,7 +50,9 @@ def test_extras_are_those_that_errors_name():
     for part in ("runtime", "python", "export", "benchmarks", "zoo"):
         for path in (ROOT / part).rglob("*.py"):
             text = path.read_text()
-            named |= set(re.findall(r"saccade\[([a-z]+)\]", text)) | set(re.findall(r'MissingExtra\([^,]+, "([a-z]+)"', text))
+            named |= set(re.findall(r"saccade\[([a-z]+)\]", text)) | set(
+                re.findall(r'MissingExtra\([^,]+, "([a-z]+)"', text)
+            )
     assert named <= extras
     assert named >= {"cpu", "gpu", "bench"}
 
@@ -70,7 +72,18 @@ def without_compiler(tmp_path_factory):
             (place / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, place / "source" / name)
     env = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false", "PYTHONSAFEPATH": "1"}
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", place, place / "source"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        place,
+        place / "source",
+    ]
     done = subprocess.run(pip, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     (wheel,) = place.glob("saccade-*.whl")
@@ -89,7 +102,9 @@ def test_without_a_compiler_the_references_run_and_inspect_says_so(without_compi
         "print([(k['choice'], k['usable'], k['reason']) for k in kernels_here()])"
     )
     env = {**os.environ, "PYTHONPATH": str(without_compiler)}
-    done = subprocess.run([sys.executable, "-P", "-c", script], env=env, capture_output=True, text=True, cwd=without_compiler)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], env=env, capture_output=True, text=True, cwd=without_compiler
+    )
     assert done.returncode == 0, done.stderr
     assert "('reference', True, '')" in done.stdout
     assert "not built" in done.stdout

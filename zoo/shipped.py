@@ -36,7 +36,9 @@ class Truth:
 def truth() -> dict[str, Truth]:
     """What each shipped picture shows, by file name."""
     rows = json.loads((_HERE / "pictures" / "captions.json").read_text())["pictures"]
-    return {row["file"]: Truth(row["caption"], tuple(_named(thing["label"]) for thing in row["things"])) for row in rows}
+    return {
+        row["file"]: Truth(row["caption"], tuple(_named(thing["label"]) for thing in row["things"])) for row in rows
+    }
 
 
 def pictures() -> list[Path]:

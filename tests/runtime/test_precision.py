@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from saccade.runtime.errors import BundleError, SpecError
-from saccade.runtime.manifest import Measured
-from saccade.runtime.precision import accuracy, cosine, figure, golden_check, top1_agreement, within
+from saccade.runtime.manifest import Measured, Variant
+from saccade.runtime.precision import accuracy, cosine, figure, golden_check, golden_passes, top1_agreement, within
 from saccade.runtime.spec import GraphSpec, TensorSpec
 
 
@@ -105,3 +105,15 @@ def test_a_bundle_without_golden_set_says_so() -> None:
 def test_measured_survives_json() -> None:
     made = figure("cosine", [1.0], "onnxruntime")
     assert msgspec.json.decode(msgspec.json.encode(made), type=Measured) == made
+
+
+@pytest.mark.parametrize(
+    ("worst", "passes"), [(0.9995, True), (0.9975, True), (0.9968, True), (0.9960, False), (0.0, False)]
+)
+def test_a_golden_check_is_held_against_what_the_export_measured(worst: float, passes: bool) -> None:
+    variant = Variant("int8", "g.onnx", measured=(Measured("cosine", 0.9991, 0.9972, 64, "onnxruntime"),))
+    assert golden_passes(Measured("cosine", worst, worst, 2, "x"), variant, {"cosine": 0.999}) is passes
+
+
+def test_an_engine_that_answers_nonsense_does_not_pass_for_want_of_figures() -> None:
+    assert not golden_passes(Measured("cosine", 0.1, 0.1, 2, "x"), Variant("fp32", "g.onnx"), {"cosine": 0.999})

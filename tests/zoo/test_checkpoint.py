@@ -49,6 +49,12 @@ def test_zero_shot_on_held_out_pairs_is_as_reported(encoders, level):
     assert found == pytest.approx(reported, abs=0.06)  # 480 pictures: three standard errors are 0.04 to 0.07
 
 
+def test_among_all_classes_it_is_as_reported(encoders):
+    reported = METRICS["zero_shot"]["held_out_among_all_72"]["middle"]
+    found = zero_shot(*encoders, labelled_pictures(480, "middle", SEED, among="any"))
+    assert found == pytest.approx(reported, abs=0.07)
+
+
 def test_retrieval_is_as_reported(encoders):
     reported = METRICS["retrieval"]["of_64"]
     found = retrieval(*encoders, retrieval_pictures(64, "middle", SEED))

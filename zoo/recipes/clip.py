@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from saccade.zoo import tokenizer as words
-from saccade.zoo.recipes.contrast import TRAINING_STREAM, Batch, contrastive_loss, draw_batch, mix_at
+from saccade.zoo.recipes.contrast import TRAINING_STREAM, UNNAMED, Batch, contrastive_loss, draw_batch, mix_at
 from saccade.zoo.training import Average, Schedule, optimiser
 
 SIZE, PATCH = 64, 8
@@ -31,7 +31,7 @@ MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP
 RECIPE = {
     "pictures_a_step": PICTURES, "near_misses_a_step": NEAR_MISSES, "peak_rate": PEAK_RATE, "weight_decay": DECAY,
     "optimiser": "AdamW, betas 0.9 0.98, clip 1", "schedule": "200 steps warm-up, cosine by the clock to 1 %",
-    "average": 0.998, "precision": "float32",
+    "average": 0.998, "precision": "float32", "unnamed_colours": UNNAMED,
 }  # fmt: skip
 # The model card's head is where the Hugging Face layout keeps a checkpoint's licence.
 CARD = """---

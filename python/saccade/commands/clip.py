@@ -130,7 +130,7 @@ def index(
     threads: Threads = None,
     device: Device = None,
 ) -> None:
-    """Make or refresh an index to search. Interrupted, it goes on where it was; only changed pictures are read again."""
+    """Make or refresh an index to search; interrupted, it goes on. Only new and changed pictures are read."""
     from saccade import index_pictures, index_texts
 
     with load(bundle, backend, precision, threads, device) as model, progress("indexing", quiet=json) as report:
