@@ -28,11 +28,15 @@ from saccade.runtime.errors import MissingExtra
 
 Run = Callable[[np.ndarray], np.ndarray]
 OURS = ("fp32", "int8")
+NEEDS = {"torch": "export", "transformers": "export", "onnxruntime": "cpu", "skimage": "bench"}
 TENSOR = {"image": "pixels", "text": "input_ids"}
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
     """Checkpoint and bundle in `folder`, made there if they are not yet. Takes about two minutes."""
+    for library, extra in NEEDS.items():
+        if find_spec(library) is None:
+            raise MissingExtra(library, extra, purpose="this benchmark")
     from saccade.benchmarks.checkpoints import make_clip
     from saccade.export import export
 
@@ -47,20 +51,21 @@ def prepare(folder: Path) -> tuple[Path, Path]:
 
 def photographs() -> dict[str, np.ndarray]:
     """scikit-image's bundled photographs, (H, W, 3) uint8."""
-    if find_spec("skimage") is None:
-        raise MissingExtra("scikit-image", "bench", purpose="the benchmark's photographs")
     from skimage import data
 
     return {name: getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
 
 
 def save_photographs(folder: Path) -> None:
-    """Write them as PNG."""
+    """Write them as PNG, each whole and in quarters: enough pictures to calibrate on some and measure on others."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, pixels in photographs().items():
-        Image.fromarray(pixels).save(folder / f"{name}.png")
+        y, x = pixels.shape[0] // 2, pixels.shape[1] // 2
+        parts = (pixels, pixels[:y, :x], pixels[:y, x:], pixels[y:, :x], pixels[y:, x:])
+        for at, part in enumerate(parts):
+            Image.fromarray(part).save(folder / f"{name}-{at}.png")
 
 
 @dataclass
@@ -164,10 +169,10 @@ def rows(
 def _engine_rows(bench: Bench, graph: str, batch: int, seconds: float) -> list[dict[str, Any]]:
     array = _inputs(bench, graph, batch)
     runs = {f"saccade-{p}": bench.ours(graph, p) for p in OURS} | bench.peers(graph)
-    exact = bench.peers(graph)["torch-fp32"](array)
-    errors = {name: _error(run(array), exact) for name, run in runs.items()}
     timed = {name: partial(run, array) for name, run in runs.items()}
     times = interleave(timed, seconds=seconds, pause_ms=20 if bench.threads > 1 else 0)
+    exact = runs["torch-fp32"](array)
+    errors = {name: _error(run(array), exact) for name, run in runs.items()}
     return [_row(graph, batch, bench.threads, p, times, errors) for p in OURS]
 
 
@@ -181,7 +186,9 @@ def _picture_rows(bench: Bench, seconds: float) -> list[dict[str, Any]]:
         image = decode(jpeg)
         alone = {"saccade-fp32": partial(preprocess.batch, [image]), "pil+numpy": partial(_pil, image.pixels)}
         times = interleave(alone, seconds=seconds / 4, rounds=60)
-        made.append({**_row("preprocess", 1, bench.threads, "fp32", times, {}), "input": name})
+        # What ran before has warmed these up, so the first run's time would say nothing.
+        warm = {"input": name, "first_ms": None}
+        made.append({**_row("preprocess", 1, bench.threads, "fp32", times, {}), **warm})
         runs: dict[str, Callable[[], Any]] = {}
         for precision in OURS:
             runs[f"saccade-{precision}"] = partial(_encoded, bench.models[precision], jpeg)
@@ -190,7 +197,7 @@ def _picture_rows(bench: Bench, seconds: float) -> list[dict[str, Any]]:
         times = interleave(runs, seconds=seconds, pause_ms=20 if bench.threads > 1 else 0)
         exact = runs["torch-fp32"]()
         errors = {p: _error(run(), exact) for p, run in runs.items()}
-        made += [{**_row("jpeg", 1, bench.threads, p, times, errors), "input": name} for p in OURS]
+        made += [{**_row("jpeg", 1, bench.threads, p, times, errors), **warm} for p in OURS]
     return made
 
 

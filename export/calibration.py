@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from saccade.export.recipe import Inputs
+from saccade.export.recipe import Inputs, Labelled
 from saccade.export.to_onnx import session
 from saccade.runtime.errors import InputError
 from saccade.runtime.image import Image, decode
@@ -79,6 +79,25 @@ def pictures_of(given: Any) -> list[Image]:
         if not given:
             raise InputError(f"[calibrate] {folder} has no {' '.join(SUFFIXES)}", hint="32 pictures or more are good")
     return [decode(source) for source in spread(list(given))]
+
+
+def labelled_folder(folder: Path, template: str = "a photo of {}") -> Labelled:
+    """Pictures with known answers: one folder a label, named by it, with its pictures below.
+
+    At most MOST pictures, spread evenly. Raises InputError unless there are two labels or more, each with a picture.
+    """
+    places = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
+    found = [
+        (at, p) for at, place in enumerate(places) for p in sorted(place.rglob("*")) if p.suffix.lower() in SUFFIXES
+    ]
+    if len(places) < 2 or {at for at, _ in found} != set(range(len(places))):
+        raise InputError(
+            f"[labelled] {folder}: {len(places)} folders, {len(found)} pictures",
+            hint="make one folder a label, named by it, with pictures in each",
+        )
+    kept = spread(found)
+    texts = [template.replace("{}", place.name) for place in places]
+    return Labelled([decode(p) for _, p in kept], [at for at, _ in kept], texts)
 
 
 def texts_of(given: Sequence[str] | None) -> list[str]:

@@ -54,7 +54,7 @@ def test_extras_are_those_that_errors_name():
                 re.findall(r'MissingExtra\([^,]+, "([a-z]+)"', text)
             )
     assert named <= extras
-    assert named >= {"cpu", "gpu", "bench"}
+    assert named >= {"cpu", "gpu", "export"}
 
 
 @pytest.fixture(scope="module")

@@ -120,6 +120,14 @@ def test_a_missing_exporter_names_the_extra(place, capfd, monkeypatch):
     assert "saccade[export]" in err
 
 
+def test_a_benchmark_without_its_libraries_names_the_extra(place, capfd, monkeypatch):
+    from saccade.benchmarks import clip
+
+    monkeypatch.setattr(clip, "find_spec", lambda name: None)
+    assert run(["bench", "models", "clip"]) == 3
+    assert "saccade[export]" in capfd.readouterr().err
+
+
 def test_ctrl_c_is_two_lines_and_130(place, capfd, monkeypatch):
     import saccade.runtime.model as model
 

@@ -229,3 +229,22 @@ def test_pickled_weights_are_refused_before_anything_reads_them(clip_folder: Pat
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ExportError, match=r"no \.safetensors weights"):
         export(folder, tmp_path / "b")
+
+
+def test_a_labelled_folder_is_one_folder_a_label(tmp_path):
+    from PIL import Image
+
+    from saccade.export.calibration import labelled_folder
+
+    for label, colours in (("a red thing", ["red", "darkred"]), ("a blue thing", ["blue"])):
+        (tmp_path / label).mkdir()
+        for colour in colours:
+            Image.new("RGB", (8, 8), colour).save(tmp_path / label / f"{colour}.png")
+    found = labelled_folder(tmp_path)
+    assert found.texts == ["a photo of a blue thing", "a photo of a red thing"]
+    assert list(found.ids) == [0, 1, 1]
+    assert found.pictures[0].pixels[0, 0].tolist() == [0, 0, 255]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="folders") as caught:
+        labelled_folder(tmp_path)
+    assert caught.value.hint

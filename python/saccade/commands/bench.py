@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from saccade.commands.show import progress, show, table
-from saccade.runtime.errors import MissingExtra, SettingsError
+from saccade.runtime.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 Lines = Annotated[Path | None, typer.Option("--json", help="Write the rows to this file, one JSON object a line.")]
@@ -25,10 +25,8 @@ def models(
     """Engines at real size with random weights, against torch, plain ONNX Runtime and OpenVINO."""
     if family != "clip":
         raise SettingsError(f"no benchmark for {family!r}", hint="there is clip")
-    try:
-        from saccade.benchmarks import clip, rows
-    except ImportError as error:
-        raise MissingExtra(str(error.name), "bench") from None
+    from saccade.benchmarks import clip, rows
+
     with tempfile.TemporaryDirectory() as scratch, progress("measuring") as report:
         made = clip.rows(work or Path(scratch), seconds=seconds, report=report)
     if json:
@@ -50,7 +48,13 @@ def models(
     )
     for row in made:
         name = row["graph"] + (f" {row['input']}" if "input" in row else "")
-        head = [name, str(row["batch"]), str(row["threads"]), row["precision"], f"{row['first_ms']:.1f}"]
+        head = [
+            name,
+            str(row["batch"]),
+            str(row["threads"]),
+            row["precision"],
+            "" if row["first_ms"] is None else f"{row['first_ms']:.1f}",
+        ]
         head += [f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}"]
         shown.add_row(*head, "", "", "", "", _error(row["error"]))
         for peer in row["baselines"]:

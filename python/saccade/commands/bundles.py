@@ -29,6 +29,9 @@ def export(
     texts: Annotated[
         Path | None, typer.Option(help="A text file with typical texts, one a line, to calibrate with.")
     ] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(help="A folder with one folder a label; zero-shot accuracy is measured on it.")
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     license: Annotated[str | None, typer.Option(help="SPDX expression of the weights' licence.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -36,6 +39,7 @@ def export(
 ) -> None:
     """Turn a trained checkpoint into a verified bundle. Needs the [export] extra; running a bundle does not."""
     from saccade.export import export as export_bundle
+    from saccade.export.calibration import labelled_folder
 
     wanted = tuple(p.strip() for p in precision.split(",") if p.strip())
     if not wanted:
@@ -47,6 +51,7 @@ def export(
             precisions=wanted,
             calibrate=calibrate,
             texts=lines(texts) if texts else None,
+            labelled=labelled_folder(labelled) if labelled else None,
             revision=revision,
             license=license,
             overwrite=force,
