@@ -5,7 +5,8 @@
        saccade fp32, int8                                                                    (ours)
 
 `graph` is image or text (engine time), preprocess (pixels from a decoded picture), jpeg (bytes to embedding, one
-picture). For jpeg and preprocess the peers use PIL + NumPy, as the runtimes' own examples do.
+picture). For jpeg and preprocess the peers use PIL + NumPy, as the runtimes' own examples do. `first_ms` is the first
+call, in which ours also opens its engine; the peers' are open by then.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ def photographs() -> dict[str, np.ndarray]:
 
 
 def save_photographs(folder: Path) -> None:
-    """Write them as PNG, each whole and in quarters: enough pictures to calibrate on some and measure on others."""
+    """Write them as PNG, each whole and in nine parts: enough to calibrate on some and measure the error on others."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, pixels in photographs().items():
-        y, x = pixels.shape[0] // 2, pixels.shape[1] // 2
-        parts = (pixels, pixels[:y, :x], pixels[:y, x:], pixels[y:, :x], pixels[y:, x:])
+        rows = [np.array_split(row, 3, axis=1) for row in np.array_split(pixels, 3)]
+        parts = [pixels, *(part for row in rows for part in row)]
         for at, part in enumerate(parts):
             Image.fromarray(part).save(folder / f"{name}-{at}.png")
 
@@ -79,7 +80,9 @@ class Bench:
     def __post_init__(self) -> None:
         import torch
         from transformers import CLIPModel
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         torch.set_num_threads(self.threads)
         self.torch = CLIPModel.from_pretrained(self.checkpoint).eval()
         self.bf16 = CLIPModel.from_pretrained(self.checkpoint, dtype=torch.bfloat16).eval()
@@ -133,6 +136,7 @@ class Bench:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
         model = self.bundle / self.files[graph][precision]
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return lambda array: session.run(["embedding"], {TENSOR[graph]: array})[0]

@@ -26,7 +26,7 @@ STRENGTHS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8)
 """How much of a channel's spread moves from activation to weight; arXiv 2211.10438, eq. 4, calls it α."""
 FEW = 24
 """Samples that decide whether the floor is kept."""
-MARGIN = 0.85
+MARGIN = 0.75
 """Share of the allowed loss that the samples may use, since other pictures fare a little worse."""
 
 
@@ -58,7 +58,7 @@ def int8(
     samples: inputs of single runs, for the ranges
     keep: names of nodes that stay float32. The last product always does: it is small and its error is the answer's
     floor: mean cosine to the float32 answers that is wanted on the samples; if it is missed, the products whose
-        rounding is heard most, by measurement, stay float32: 2 groups of them, 4, and so on up to a third
+        rounding is heard most, by measurement, stay float32: 1 group of them, 2, 4, and so on up to a third
     step: called after each sample
     """
     equal = _copied(model)
@@ -75,7 +75,7 @@ def int8(
     if _likeness(made, few, want) >= target:
         return made
     ranked = sorted(groups, key=lambda group: _likeness(_quantised(equal, groups, [group]), few[:4], want[:4]))
-    count = 2
+    count = 1
     while count <= len(groups) // 3:
         floats = {group.tensor for group in ranked[:count]}
         made = _quantised(equal, groups, [group for group in groups if group.tensor not in floats])

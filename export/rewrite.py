@@ -19,7 +19,16 @@ def rewrite(model: Any) -> Any:
     """Apply all rewrites to an onnx.ModelProto, in place; gives it back."""
     patches_to_matmul(model)
     drop_dead_tokens(model)
+    drop_unused(model)
     return model
+
+
+def drop_unused(model: Any) -> None:
+    """Drop the constants that nobody reads any more; ONNX Runtime warns of each."""
+    graph = model.graph
+    read = {value for node in graph.node for value in node.input} | {value.name for value in graph.output}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
 
 
 def patches_to_matmul(model: Any) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT, BUNDLE = Path("zoo/checkpoints/clip-tiny"), Path("zoo/bundles/clip-tiny.bundle")
 CALIBRATION, TEXTS, CHECKED = 256, 128, 640
-SEEDS = {"calibration": 1000, "checked": 1001}
+SEEDS = {"calibration": 3000, "texts": 3100, "checked": 1001}
+"""None is the seed of the figures in docs/zoo.md (1000): int8 is not calibrated on what it is judged by."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +46,7 @@ def ship_clip(checkpoint: Path, target: Path) -> Bundle:
         target,
         precisions=("fp32", "fp16", "int8"),
         calibrate=calibration_pictures(),
-        texts=retrieval_pictures(TEXTS, seed=SEEDS["calibration"], detail=0.3).captions,
+        texts=retrieval_pictures(TEXTS, seed=SEEDS["texts"], detail=0.3).captions,
         labelled=Labelled(list(checked.pixels), [int(i) for i in checked.labels], checked.texts),
         labels=labelled_pictures(0, pairs="any", template="{}").texts,
         templates=("a photo of {}", "a picture of {}", "{}"),

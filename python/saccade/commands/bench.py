@@ -31,38 +31,8 @@ def models(
         made = clip.rows(work or Path(scratch), seconds=seconds, report=report)
     if json:
         made = rows.save(made, json)
-    shown = table(
-        "",
-        "graph",
-        "#batch",
-        "#threads",
-        "ours",
-        "#first ms",
-        "#p50 ms",
-        "#p90 ms",
-        "peer",
-        "#p50 ms",
-        "#ratio",
-        "spread",
-        "#1-cosine",
-    )
-    for row in made:
-        name = row["graph"] + (f" {row['input']}" if "input" in row else "")
-        head = [
-            name,
-            str(row["batch"]),
-            str(row["threads"]),
-            row["precision"],
-            "" if row["first_ms"] is None else f"{row['first_ms']:.1f}",
-        ]
-        head += [f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}"]
-        shown.add_row(*head, "", "", "", "", _error(row["error"]))
-        for peer in row["baselines"]:
-            spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
-            shown.add_row(
-                *[""] * 7, peer["name"], f"{peer['p50_ms']:.2f}", f"{peer['ratio']:.2f}", spread, _error(peer["error"])
-            )
-    show(rows.machine(), shown)
+    note = "columns of peers: their median / ours; 1-cos: of the worst row, against torch fp32"
+    show(rows.machine(), _models_table(made), note)
 
 
 @app.command()
@@ -99,5 +69,20 @@ def overhead(json: Lines = None) -> None:
     show(rows.machine(), shown)
 
 
-def _error(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}"
+def _models_table(made: list[dict[str, Any]]) -> Any:
+    peers = list(dict.fromkeys(peer["name"] for row in made for peer in row["baselines"]))
+    columns = ["graph", "#batch", "#thr.", "ours", "#first", "#p50 ms", *(f"#{_short(p)}" for p in peers), "#1-cos"]
+    shown = table("", *columns)
+    for row in made:
+        ratios = {peer["name"]: f"{peer['ratio']:.2f}" for peer in row["baselines"]}
+        name = row["graph"] + (f" {row['input']}" if "input" in row else "")
+        first = "" if row["first_ms"] is None else f"{row['first_ms']:.0f}"
+        error = "" if row["error"] is None else f"{max(row['error'], 0):.0e}"
+        head = [name, str(row["batch"]), str(row["threads"]), row["precision"], first, f"{row['p50_ms']:.2f}"]
+        shown.add_row(*head, *(ratios.get(peer, "") for peer in peers), error)
+    return shown
+
+
+def _short(peer: str) -> str:
+    """A peer's name in two lines, the library short: its column is narrow."""
+    return peer.replace("onnxruntime", "ort").replace("openvino", "ov").replace("-", "\n").replace("+", "\n")

@@ -35,7 +35,8 @@ def demo(
         labels = list(model.bundle.manifest.labels)
         classifier = model.classifier(labels)
         answers = [_timed(model, picture, classifier) for picture in found]
-        index, _ = index_pictures(model, found[0].parent, output / "pictures.index", progress=report)
+        folder = output / f"pictures-{model.bundle.digest[:8]}.index"  # another version's index stays what it is
+        index, _ = index_pictures(model, found[0].parent, folder, progress=report)
         matches = [model.search(index, caption, 3) for caption in captions]
         about = model.about["image"]
     rows = [_row(p, known[p.name], scores, ms) for p, (scores, ms) in zip(found, answers, strict=True)]
