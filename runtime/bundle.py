@@ -79,7 +79,8 @@ class Bundle:
             now_ns = time.time_ns()
             lasting = {name: entry for name, entry in manifest.files.items() if stamp.settled(seen[name], now_ns)}
             stamp.save(path, manifest.digest, {n: (seen[n], e.sha256, n in external) for n, e in lasting.items()})
-        return cls(path, manifest, seen, frozenset(external), hard_links)
+        # Engines open later, and the working directory may be another by then.
+        return cls(Path(os.path.abspath(path)), manifest, seen, frozenset(external), hard_links)
 
     @property
     def digest(self) -> str:

@@ -92,3 +92,10 @@ def test_an_unknown_family_and_a_missing_folder_are_typed(bundle, tmp_path):
     with pytest.raises(ManifestError, match="quux") as caught:
         saccade.load(tmp_path / "x")
     assert "\n" not in str(caught.value)
+
+
+def test_the_working_directory_may_change_before_an_engine_opens(clip_bundle, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(clip_bundle.parent)
+    model = saccade.load(saccade.Bundle.open(clip_bundle.name, hard_links=True))
+    monkeypatch.chdir(tmp_path)
+    assert len(model.encode_image(pictures[0])) == 1
