@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "saccade/nms.h"
 #include "saccade/resize_normalize.h"
 
 namespace py = pybind11;
@@ -55,10 +57,28 @@ void resize_normalize(const std::string& candidate, const py::array_t<uint8_t>& 
     check(status);
 }
 
-std::vector<std::pair<std::string, std::string>> resize_normalize_candidates() {
-    std::vector<std::pair<std::string, std::string>> all;
-    for (int i = 0; saccade_resize_normalize_candidate(i); ++i)
-        all.emplace_back(saccade_resize_normalize_candidate(i), saccade_resize_normalize_unusable(i));
+py::array_t<int64_t> nms(const std::string& candidate, const py::array_t<float>& boxes,
+                         const py::array_t<float>& scores, const std::optional<py::array_t<int64_t>>& classes,
+                         float iou, int64_t limit) {
+    const int64_t count = scores.shape(0);
+    std::vector<int64_t> kept(static_cast<size_t>(std::min(count, limit)));
+    saccade_nms_request r{
+        boxes.data(), scores.data(), classes ? classes->data() : nullptr, count, iou, limit, kept.data(), 0};
+    int status;
+    {
+        py::gil_scoped_release release;
+        status = saccade_nms(candidate.c_str(), &r);
+    }
+    check(status);
+    return py::array_t<int64_t>(r.kept_count, kept.data());
+}
+
+using Candidates = std::vector<std::pair<std::string, std::string>>;
+
+template <const char* (*name)(int), const char* (*unusable)(int)>
+Candidates candidates() {
+    Candidates all;
+    for (int i = 0; name(i); ++i) all.emplace_back(name(i), unusable(i));
     return all;
 }
 
@@ -67,5 +87,9 @@ std::vector<std::pair<std::string, std::string>> resize_normalize_candidates() {
 PYBIND11_MODULE(_native, m) {
     m.doc() = "saccade's CPU kernels; saccade.kernels is their public face";
     m.def("resize_normalize", &resize_normalize);
-    m.def("resize_normalize_candidates", &resize_normalize_candidates, "(name, why it cannot run here) in order");
+    m.def("resize_normalize_candidates",
+          &candidates<saccade_resize_normalize_candidate, saccade_resize_normalize_unusable>,
+          "(name, why it cannot run here) in order");
+    m.def("nms", &nms);
+    m.def("nms_candidates", &candidates<saccade_nms_candidate, saccade_nms_unusable>);
 }
