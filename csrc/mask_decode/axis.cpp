@@ -12,12 +12,13 @@ struct Pair {
     float near, far;
 };
 
-// torch's upsample_bilinear2d with align_corners=False, to the last bit: all of it in float32.
+// torch's upsample_bilinear2d with align_corners=False, to the last bit: in float32, the multiply-add that gives the
+// place fused, as torch's builds have it. The product of two floats is exact in float64.
 Pair interpolate(int64_t source, int64_t target, int64_t i) {
     if (source == target) return {i, i, 1, 0};
     const float scale = static_cast<float>(source) / static_cast<float>(target);
-    const float centre = scale * (static_cast<float>(i) + 0.5f);
-    const float place = std::max(centre - 0.5f, 0.0f);
+    const double centre = static_cast<double>(scale) * static_cast<double>(static_cast<float>(i) + 0.5f);
+    const float place = std::max(static_cast<float>(centre - 0.5), 0.0f);
     const int64_t at = std::min(static_cast<int64_t>(std::floor(place)), source - 1);
     const float far = std::clamp(place - static_cast<float>(at), 0.0f, 1.0f);
     return {at, std::min(at + 1, source - 1), 1.0f - far, far};

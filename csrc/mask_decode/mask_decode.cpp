@@ -92,7 +92,7 @@ class Work {
         flags_.resize(2 * rows);
         bits_.resize(LEVELS * words * 64);
         words_.resize((STRIP + 1) * words);
-        edges_.resize(static_cast<size_t>(STRIP * height));
+        edges_.resize(static_cast<size_t>(STRIP * height + EDGE_SLACK));
         scratch.judged = judged_.data();
         scratch.rows = rows_.data();
         scratch.reach = flags_.data();
@@ -158,10 +158,11 @@ int run(const Kernel& kernel, const saccade_mask_request& r) {
         kernel.judge(plan, low, work.scratch);
         for (int64_t x = 0; x < plan.width; x += STRIP) {
             const int64_t edges = kernel.strip(plan, low, x, dense != nullptr, work.scratch);
-            for (int64_t i = 0; i < edges; ++i) runs.change(x * plan.height + work.scratch.edges[i]);
+            runs.change(work.scratch.edges, edges, x * plan.height);
             if (dense) draw(plan, work.scratch.bits[MASK], x, dense);
         }
-        runs.change(plan.height * plan.width);
+        const uint32_t end = 0;
+        runs.change(&end, 1, plan.height * plan.width);
         summarise(work, r.boxes + 4 * m, r.area + m, r.stability + m);
         if (r.take(r.context, runs.text(), runs.size())) return SACCADE_MEMORY;
     }

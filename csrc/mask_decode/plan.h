@@ -8,7 +8,8 @@ namespace saccade::mask_decode {
 
 constexpr int TAPS = 3;
 constexpr int STRIP = 16;  // columns of the original that go together
-constexpr int BAND = 8;    // rows of the logits that are judged together
+constexpr int EDGE_SLACK = 4;
+constexpr int BAND = 8;  // rows of the logits that are judged together
 
 // One axis: output i is the sum over t of weight t of i * source[min(first[i] + t, source size - 1)].
 struct Axis {
@@ -42,7 +43,7 @@ struct Scratch {
     uint16_t* bits[LEVELS];  // (H): the pixels of a row above each threshold
     uint64_t* columns;       // (STRIP, words): the mask again, transposed
     uint64_t* seen;          // (words): rows that hold any pixel, over all strips so far
-    uint32_t* edges;         // (STRIP * H): where, column after column, the mask changes
+    uint32_t* edges;         // (STRIP * H + EDGE_SLACK): where, column after column, the mask changes
     int64_t area[LEVELS];    // sums over all strips so far
     int64_t left, right;     // columns that hold any pixel so far; right < left if none
     uint64_t last;           // the last pixel so far

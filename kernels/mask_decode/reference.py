@@ -24,12 +24,15 @@ TAPS = 3
 def interpolation(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """torch's upsample_bilinear2d along an axis: output i is near[i] · s[at[i]] + far[i] · s[after[i]].
 
+    The place in the source, scale · (i + ½) − ½, is rounded to float32 once: torch's builds fuse it.
+
     Returns at and after (target,) int64, near and far (target,) float32.
     """
     if source == target:
         return np.arange(target), np.arange(target), np.ones(target, np.float32), np.zeros(target, np.float32)
-    half, scale = np.float32(0.5), np.float32(source) / np.float32(target)
-    place = np.maximum(scale * (np.arange(target, dtype=np.float32) + half) - half, np.float32(0))
+    scale = np.float32(source) / np.float32(target)
+    centre = np.float64(scale) * (np.arange(target, dtype=np.float32) + np.float32(0.5)).astype(np.float64)
+    place = np.maximum((centre - 0.5).astype(np.float32), np.float32(0))
     at = np.minimum(np.floor(place).astype(np.int64), source - 1)
     far = np.clip(place - at.astype(np.float32), np.float32(0), np.float32(1))
     return at, np.minimum(at + 1, source - 1), np.float32(1) - far, far
