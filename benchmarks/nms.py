@@ -2,8 +2,8 @@
 
 Everything here runs on one thread and waits for nothing, so the clock is the thread's own. Nothing is timed before
 every candidate kept exactly the boxes that the reference keeps. The reference looks at all boxes whatever their class,
-so with many classes its ratio says little: a loop that goes class by class would be faster. OpenCV works on whole boxes in double and without
-classes, so it may keep others; it is there for its speed.
+so with many classes its ratio says little: a loop that goes class by class would be faster. OpenCV computes in double
+and, with classes, moves boxes apart by them, so it may keep others; it is there for its speed.
 """
 
 from __future__ import annotations
