@@ -20,7 +20,17 @@ from typing import Any
 
 import numpy as np
 
-LIBRARIES = ("numpy", "pillow", "onnxruntime", "openvino", "torch", "transformers", "tokenizers")
+LIBRARIES = (
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "openvino",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "opencv-python-headless",
+    "pycocotools",
+)
 
 
 @dataclass(frozen=True)

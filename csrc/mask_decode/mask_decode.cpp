@@ -2,12 +2,13 @@
 #include "saccade/mask_decode.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <cstring>
 #include <exception>
 #include <vector>
 
 #include "axis.h"
+#include "candidates.h"
 #include "plan.h"
 #include "runs.h"
 #include "status.h"
@@ -21,30 +22,13 @@ extern const Kernel avx2, avx512;
 
 namespace {
 
-struct Candidate {
-    const char* name;
-    const char* (*unusable)();
-    const Kernel* kernel;
-};
-
-// In order of priority.
-const Candidate CANDIDATES[] = {
+const Candidate<Kernel> CANDIDATES[] = {
 #ifdef SACCADE_X86
-    {"avx512", [] { return __builtin_cpu_supports("x86-64-v4") ? "" : "the CPU lacks x86-64-v4 (AVX-512)"; }, &avx512},
-    {"avx2", [] { return __builtin_cpu_supports("x86-64-v3") ? "" : "the CPU lacks x86-64-v3 (avx2, fma, f16c)"; },
-     &avx2},
+    {"avx512", lacks_avx512, &avx512},
+    {"avx2", lacks_avx2, &avx2},
 #endif
-    {"base", [] { return ""; }, &base},
+    {"base", runs_anywhere, &base},
 };
-constexpr int COUNT = sizeof CANDIDATES / sizeof CANDIDATES[0];
-
-const Candidate* choose(const char* name) {
-    for (const Candidate& candidate : CANDIDATES) {
-        const bool wanted = !name || !*name || std::strcmp(name, candidate.name) == 0;
-        if (wanted && !*candidate.unusable()) return &candidate;
-    }
-    return nullptr;
-}
 
 const char* trouble(const saccade_mask_request& r) {
     const auto good = [](const int64_t* size) {
@@ -62,15 +46,34 @@ const char* trouble(const saccade_mask_request& r) {
     return "";
 }
 
+struct Axes {
+    std::array<int64_t, 8> sizes{};
+    OwnedAxis y, x;
+};
+
+// A thread keeps those of its last call: a click on the same picture needs the same ones, and they cost as much as a
+// mask.
+const Axes& axes_of(const saccade_mask_request& r) {
+    thread_local Axes kept;
+    const std::array<int64_t, 8> sizes{r.size[0],  r.size[1],  r.model[0],    r.model[1],
+                                       r.valid[0], r.valid[1], r.original[0], r.original[1]};
+    if (kept.sizes != sizes) {
+        kept.sizes = {};
+        kept.y = make_axis(r.size[0], r.model[0], r.valid[0], r.original[0]);
+        kept.x = make_axis(r.size[1], r.model[1], r.valid[1], r.original[1]);
+        kept.sizes = sizes;
+    }
+    return kept;
+}
+
 // A plan with what it points to, and the scratch for it.
 class Work {
   public:
-    explicit Work(const saccade_mask_request& r)
-        : x_(make_axis(r.size[1], r.model[1], r.valid[1], r.original[1])),
-          y_(make_axis(r.size[0], r.model[0], r.valid[0], r.original[0])) {
+    explicit Work(const saccade_mask_request& r) {
+        const Axes& axes = axes_of(r);
         const int64_t height = r.original[0], width = r.original[1];
         for (int64_t y = 0; y < height; ++y) {
-            const int32_t first = y_.first[static_cast<size_t>(y)];
+            const int32_t first = axes.y.first[static_cast<size_t>(y)];
             if (segments_.empty() || segments_.back().first != first)
                 segments_.push_back({first, static_cast<int32_t>(y), 0});
             segments_.back().end = static_cast<int32_t>(y + 1);
@@ -80,23 +83,25 @@ class Work {
                 r.size[1],
                 height,
                 width,
-                x_.view(),
-                y_.view(),
+                axes.x.view(),
+                axes.y.view(),
                 segments_.data(),
                 static_cast<int64_t>(segments_.size()),
                 used,
                 {r.threshold[0], r.threshold[1], r.threshold[2]}};
         const size_t rows = static_cast<size_t>(used + TAPS - 1), words = static_cast<size_t>((height + 63) / 64);
-        judged_.resize(static_cast<size_t>((used + BAND - 1) / BAND * r.size[1]));
+        const size_t groups = static_cast<size_t>((used + BAND - 1) / BAND * ((r.size[1] + STRIP - 1) / STRIP));
+        judged_.resize(2 * groups);
         rows_.resize(rows * STRIP);
         flags_.resize(2 * rows);
         bits_.resize(LEVELS * words * 64);
         words_.resize((STRIP + 1) * words);
         edges_.resize(static_cast<size_t>(STRIP * height + EDGE_SLACK));
-        scratch.judged = judged_.data();
+        scratch.under = judged_.data();
+        scratch.over = judged_.data() + groups;
         scratch.rows = rows_.data();
-        scratch.reach = flags_.data();
-        scratch.inside = flags_.data() + rows;
+        scratch.below = flags_.data();
+        scratch.above = flags_.data() + rows;
         for (size_t level = 0; level < LEVELS; ++level) scratch.bits[level] = bits_.data() + level * words * 64;
         scratch.columns = words_.data();
         scratch.seen = words_.data() + STRIP * words;
@@ -115,11 +120,9 @@ class Work {
     }
 
   private:
-    OwnedAxis x_, y_;
     std::vector<Segment> segments_;
-    std::vector<uint8_t> judged_;
     std::vector<float> rows_;
-    std::vector<uint16_t> flags_, bits_;
+    std::vector<uint16_t> judged_, flags_, bits_;
     std::vector<uint64_t> words_;
     std::vector<uint32_t> edges_;
 };
@@ -179,21 +182,17 @@ extern "C" {
 int saccade_mask_decode(const char* candidate, const struct saccade_mask_request* request) {
     constexpr const char* OP = "mask_decode";
     if (const char* reason = ours::trouble(*request); *reason) return saccade::fail(OP, SACCADE_INVALID, reason);
-    const ours::Candidate* chosen = ours::choose(candidate);
+    const ours::Kernel* chosen = saccade::choose(ours::CANDIDATES, candidate);
     if (!chosen) return saccade::fail(OP, SACCADE_UNUSABLE, "the candidate is unknown or cannot run on this CPU");
     int status = SACCADE_MEMORY;
     try {
-        status = ours::run(*chosen->kernel, *request);
+        status = ours::run(*chosen, *request);
     } catch (const std::exception&) {  // only allocation throws
     }
     return status == SACCADE_OK ? status : saccade::fail(OP, status, "out of memory");
 }
 
-const char* saccade_mask_decode_candidate(int index) {
-    return index >= 0 && index < ours::COUNT ? ours::CANDIDATES[index].name : nullptr;
-}
+const char* saccade_mask_decode_candidate(int index) { return saccade::name_of(ours::CANDIDATES, index); }
 
-const char* saccade_mask_decode_unusable(int index) {
-    return index >= 0 && index < ours::COUNT ? ours::CANDIDATES[index].unusable() : "no such candidate";
-}
+const char* saccade_mask_decode_unusable(int index) { return saccade::unusable(ours::CANDIDATES, index); }
 }

@@ -76,7 +76,7 @@ class Half {
 
 class Across {
   public:
-    Across(const Plan& plan, int64_t x, int64_t) : left(plan, x), right(plan, x + 8) {}
+    Across(const Plan& plan, int64_t x) : left(plan, x), right(plan, x + 8) {}
     V operator()(const float* row) const { return {left(row), right(row)}; }
 
   private:

@@ -24,8 +24,8 @@ inline uint16_t within(V a, V low, V high) {
 // Where the taps of 16 columns lie within 16 floats, one load and three permutations; else gathers.
 class Across {
   public:
-    Across(const Plan& plan, int64_t x, int64_t begin) {
-        const int64_t last = plan.low_width - 1, room = plan.low_width - STRIP;
+    Across(const Plan& plan, int64_t x) {
+        const int64_t last = plan.low_width - 1, room = plan.low_width - STRIP, begin = plan.x.first[x];
         const __m512i first = _mm512_loadu_si512(plan.x.first + x);
         const int64_t end = plan.x.first[x + STRIP - 1] + TAPS;
         start = begin < room ? begin : room;

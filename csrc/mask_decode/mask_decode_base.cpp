@@ -50,7 +50,7 @@ inline uint16_t within(const V& a, const V& low, const V& high) {
 
 class Across {
   public:
-    Across(const Plan& plan, int64_t x, int64_t) {
+    Across(const Plan& plan, int64_t x) {
         for (int t = 0; t < TAPS; ++t) {
             weights[t] = load(plan.x.weights[t] + x);
             for (int c = 0; c < STRIP; ++c) {

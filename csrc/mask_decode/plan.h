@@ -34,12 +34,13 @@ struct Plan {
     float threshold[LEVELS];  // ascending
 };
 
-// One thread's memory and what a strip leaves in it. Rows of bits are rounded up to whole words of 64.
+// One thread's memory and what a strip leaves in it. Rows of bits are rounded up to whole words of 64, with zeros.
 struct Scratch {
-    uint8_t* judged;         // (bands, w): what `judge` found
+    uint16_t* under;         // (bands, groups of 16 columns of the logits): surely below the lowest threshold
+    uint16_t* over;          // the same: surely above the highest one
     float* rows;             // (used + 2, STRIP): the logits, resampled across
-    uint16_t* reach;         // (used + 2): columns of a row that could be above the lowest threshold
-    uint16_t* inside;        // (used + 2): columns that are above the highest one
+    uint16_t* below;         // (used + 2): columns of a row that are below the lowest threshold
+    uint16_t* above;         // (used + 2): columns that are above the highest one
     uint16_t* bits[LEVELS];  // (H): the pixels of a row above each threshold
     uint64_t* columns;       // (STRIP, words): the mask again, transposed
     uint64_t* seen;          // (words): rows that hold any pixel, over all strips so far
@@ -52,7 +53,7 @@ struct Scratch {
 struct Kernel {
     void (*judge)(const Plan& plan, const float* low, Scratch& scratch);
     // Columns x..x + STRIP of one mask. Returns how many edges it wrote, relative to the top of column x. The bits of
-    // the rows are complete only if `dense` is set or the strip is mixed.
+    // the rows are complete only if `dense` is set.
     int64_t (*strip)(const Plan& plan, const float* low, int64_t x, bool dense, Scratch& scratch);
 };
 

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "candidates.h"
 #include "plan.h"
 #include "status.h"
 
@@ -21,30 +22,13 @@ extern const Kernel avx2, avx512;
 
 namespace {
 
-struct Candidate {
-    const char* name;
-    const char* (*unusable)();
-    const Kernel* kernel;
-};
-
-// In order of priority.
-const Candidate CANDIDATES[] = {
+const Candidate<Kernel> CANDIDATES[] = {
 #ifdef SACCADE_X86
-    {"avx512", [] { return __builtin_cpu_supports("x86-64-v4") ? "" : "the CPU lacks x86-64-v4 (AVX-512)"; }, &avx512},
-    {"avx2", [] { return __builtin_cpu_supports("x86-64-v3") ? "" : "the CPU lacks x86-64-v3 (avx2, fma, f16c)"; },
-     &avx2},
+    {"avx512", lacks_avx512, &avx512},
+    {"avx2", lacks_avx2, &avx2},
 #endif
-    {"base", [] { return ""; }, &base},
+    {"base", runs_anywhere, &base},
 };
-constexpr int COUNT = sizeof CANDIDATES / sizeof CANDIDATES[0];
-
-const Candidate* choose(const char* name) {
-    for (const Candidate& candidate : CANDIDATES) {
-        const bool wanted = !name || !*name || std::strcmp(name, candidate.name) == 0;
-        if (wanted && !*candidate.unusable()) return &candidate;
-    }
-    return nullptr;
-}
 
 const char* trouble(const saccade_nms_request& r) {
     if (r.count < 0 || r.count > std::numeric_limits<int32_t>::max()) return "too many boxes";
@@ -142,21 +126,17 @@ extern "C" {
 
 int saccade_nms(const char* candidate, struct saccade_nms_request* request) {
     if (const char* reason = ours::trouble(*request); *reason) return saccade::fail("nms", SACCADE_INVALID, reason);
-    const ours::Candidate* chosen = ours::choose(candidate);
+    const ours::Kernel* chosen = saccade::choose(ours::CANDIDATES, candidate);
     if (!chosen) return saccade::fail("nms", SACCADE_UNUSABLE, "the candidate is unknown or cannot run on this CPU");
     try {
-        ours::run(*chosen->kernel, *request);
+        ours::run(*chosen, *request);
     } catch (const std::exception&) {  // only allocation throws
         return saccade::fail("nms", SACCADE_MEMORY, "out of memory for scratch");
     }
     return SACCADE_OK;
 }
 
-const char* saccade_nms_candidate(int index) {
-    return index >= 0 && index < ours::COUNT ? ours::CANDIDATES[index].name : nullptr;
-}
+const char* saccade_nms_candidate(int index) { return saccade::name_of(ours::CANDIDATES, index); }
 
-const char* saccade_nms_unusable(int index) {
-    return index >= 0 && index < ours::COUNT ? ours::CANDIDATES[index].unusable() : "no such candidate";
-}
+const char* saccade_nms_unusable(int index) { return saccade::unusable(ours::CANDIDATES, index); }
 }

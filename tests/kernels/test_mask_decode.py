@@ -112,6 +112,7 @@ def test_statistics_are_those_of_the_masks_given_out(impl):
             assert ours.stability[m] == (np.float32(np.count_nonzero(full > 1)) / np.float32(union) if union else 0)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in pycocotools, with NumPy 2
 @each_candidate
 def test_run_lengths_are_those_of_pycocotools(impl):
     coco = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
