@@ -59,7 +59,7 @@ def _summary(full: np.ndarray) -> Summary:
         from pycocotools.mask import encode
 
         counts = encode(np.asfortranarray(mask.view(np.uint8)))
-    return counts, np.array(box(mask)), np.count_nonzero(mask), stability
+    return counts, np.array(box(mask)), int(np.count_nonzero(mask)), float(stability)
 
 
 def rows(rounds: int = 20, seconds: float = 20.0) -> list[dict[str, Any]]:

@@ -199,7 +199,7 @@ int main(int argc, char** argv) {
     for (int c = 0; const char* name = saccade_mask_decode_candidate(c); ++c)
         std::printf(" %s%s", name, *saccade_mask_decode_unusable(c) ? " (unusable)" : "");
     std::printf("\n");
-    candidates_agree(seed, 300);
+    candidates_agree(seed, 2000);
     wrong_requests_are_refused();
     return failures ? 1 : 0;
 }

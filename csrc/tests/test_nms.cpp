@@ -128,7 +128,7 @@ int main(int argc, char** argv) {
     for (int c = 0; const char* name = saccade_nms_candidate(c); ++c)
         std::printf(" %s%s", name, *saccade_nms_unusable(c) ? " (unusable)" : "");
     std::printf("\n");
-    candidates_agree(seed, 500);
+    candidates_agree(seed, 3000);
     wrong_requests_are_refused();
     return failures ? 1 : 0;
 }
