@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "saccade/mask_decode.h"
+#include "saccade/nms.h"
 #include "saccade/resize_normalize.h"
 
 namespace py = pybind11;
@@ -55,10 +58,69 @@ void resize_normalize(const std::string& candidate, const py::array_t<uint8_t>& 
     check(status);
 }
 
-std::vector<std::pair<std::string, std::string>> resize_normalize_candidates() {
-    std::vector<std::pair<std::string, std::string>> all;
-    for (int i = 0; saccade_resize_normalize_candidate(i); ++i)
-        all.emplace_back(saccade_resize_normalize_candidate(i), saccade_resize_normalize_unusable(i));
+py::array_t<int64_t> nms(const std::string& candidate, const py::array_t<float>& boxes,
+                         const py::array_t<float>& scores, const std::optional<py::array_t<int64_t>>& classes,
+                         float iou, int64_t limit) {
+    const int64_t count = scores.shape(0);
+    std::vector<int64_t> kept(static_cast<size_t>(std::min(count, limit)));
+    saccade_nms_request r{
+        boxes.data(), scores.data(), classes ? classes->data() : nullptr, count, iou, limit, kept.data(), 0};
+    int status;
+    {
+        py::gil_scoped_release release;
+        status = saccade_nms(candidate.c_str(), &r);
+    }
+    check(status);
+    return py::array_t<int64_t>(r.kept_count, kept.data());
+}
+
+using Pair = std::array<int64_t, 2>;
+
+// Fills boxes, area and stability; dense (D, H, W) takes the masks whose place in `chosen` (M) is not negative.
+std::vector<py::bytes> mask_decode(const std::string& candidate, const py::array_t<float>& low, Pair model, Pair valid,
+                                   Pair original, std::array<float, 3> threshold, py::array_t<int32_t> boxes,
+                                   py::array_t<int64_t> area, py::array_t<float> stability,
+                                   const py::array_t<int64_t>& chosen, py::array_t<bool> dense) {
+    std::vector<std::string> counts;
+    std::vector<uint8_t*> places(static_cast<size_t>(low.shape(0)), nullptr);
+    auto* pixels = static_cast<uint8_t*>(static_cast<void*>(dense.mutable_data()));
+    for (py::ssize_t m = 0; m < low.shape(0); ++m)
+        if (chosen.at(m) >= 0) places[static_cast<size_t>(m)] = pixels + chosen.at(m) * original[0] * original[1];
+    saccade_mask_request r{low.data(),
+                           low.shape(0),
+                           {low.shape(1), low.shape(2)},
+                           {model[0], model[1]},
+                           {valid[0], valid[1]},
+                           {original[0], original[1]},
+                           {threshold[0], threshold[1], threshold[2]},
+                           boxes.mutable_data(),
+                           area.mutable_data(),
+                           stability.mutable_data(),
+                           places.data(),
+                           [](void* to, const char* text, int64_t bytes) {
+                               try {
+                                   static_cast<decltype(counts)*>(to)->emplace_back(text, static_cast<size_t>(bytes));
+                               } catch (const std::bad_alloc&) {
+                                   return 1;
+                               }
+                               return 0;
+                           },
+                           &counts};
+    int status;
+    {
+        py::gil_scoped_release release;
+        status = saccade_mask_decode(candidate.c_str(), &r);
+    }
+    check(status);
+    return {counts.begin(), counts.end()};
+}
+
+using Candidates = std::vector<std::pair<std::string, std::string>>;
+
+template <const char* (*name)(int), const char* (*unusable)(int)>
+Candidates candidates() {
+    Candidates all;
+    for (int i = 0; name(i); ++i) all.emplace_back(name(i), unusable(i));
     return all;
 }
 
@@ -67,5 +129,11 @@ std::vector<std::pair<std::string, std::string>> resize_normalize_candidates() {
 PYBIND11_MODULE(_native, m) {
     m.doc() = "saccade's CPU kernels; saccade.kernels is their public face";
     m.def("resize_normalize", &resize_normalize);
-    m.def("resize_normalize_candidates", &resize_normalize_candidates, "(name, why it cannot run here) in order");
+    m.def("resize_normalize_candidates",
+          &candidates<saccade_resize_normalize_candidate, saccade_resize_normalize_unusable>,
+          "(name, why it cannot run here) in order");
+    m.def("mask_decode", &mask_decode);
+    m.def("mask_decode_candidates", &candidates<saccade_mask_decode_candidate, saccade_mask_decode_unusable>);
+    m.def("nms", &nms);
+    m.def("nms_candidates", &candidates<saccade_nms_candidate, saccade_nms_unusable>);
 }

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <limits>
 #include <vector>
 
+#include "status.h"
 #include "taps.h"
 
 namespace saccade::resize_normalize {
@@ -20,12 +20,7 @@ extern const Kernel avx2, avx512vnni;
 
 namespace {
 
-thread_local char message[200];
-
-int fail(int status, const char* text) {
-    std::snprintf(message, sizeof message, "[resize_normalize] %s", text);
-    return status;
-}
+int fail(int status, const char* text) { return saccade::fail("resize_normalize", status, text); }
 
 struct Candidate {
     const char* name;
@@ -195,6 +190,4 @@ const char* saccade_resize_normalize_candidate(int index) {
 const char* saccade_resize_normalize_unusable(int index) {
     return index >= 0 && index < ours::COUNT ? ours::CANDIDATES[index].unusable() : "no such candidate";
 }
-
-const char* saccade_error(void) { return ours::message; }
 }

@@ -6,16 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "saccade/status.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-enum saccade_status {
-    SACCADE_OK = 0,
-    SACCADE_INVALID = 1,   // an argument breaks what is written here
-    SACCADE_MEMORY = 2,    // scratch could not be allocated
-    SACCADE_UNUSABLE = 3,  // no such candidate, or it cannot run here
-};
 
 enum saccade_filter {
     SACCADE_NEAREST,
@@ -53,9 +48,6 @@ const char* saccade_resize_normalize_candidate(int index);
 
 // Why candidate `index` cannot run on this machine; "" if it can.
 const char* saccade_resize_normalize_unusable(int index);
-
-// The message of the last call of this thread that did not return SACCADE_OK.
-const char* saccade_error(void);
 
 #ifdef __cplusplus
 }
