@@ -122,6 +122,19 @@ def test_bench_overhead_holds_what_the_issue_asks(folder, capfd, monkeypatch):
     assert {"case", "p50_us", "machine", "versions", "commit"} <= set(rows[0])
 
 
+def test_bench_kernels_asks_each_ops_benchmark(folder, capfd, monkeypatch):
+    from saccade.benchmarks import masks, nms, preprocess
+
+    peer = {"name": "peer", "p50_ms": 2.0, "ratio": 2.0, "ratio_low": 1.5, "ratio_high": 2.5}
+    for module in (preprocess, nms, masks):
+        row = {"case": module.__name__, "impl": "base", "p50_ms": 1.0, "p90_ms": 1.0, "runs": 3, "baselines": [peer]}
+        monkeypatch.setattr(module, "rows", lambda row=row: [row])
+    assert run(["bench", "kernels", "--json", "rows.jsonl"]) == 0
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    assert [row["op"] for row in rows] == ["resize_normalize", "nms", "mask_decode"]
+    assert run(["bench", "kernels", "quux"]) == 2
+
+
 def test_from_a_shell(folder):
     done = subprocess.run(
         [sys.executable, "-m", "saccade", "--version"], capture_output=True, text=True, check=False, timeout=60

@@ -36,20 +36,30 @@ def models(
 
 
 @app.command()
-def preprocess(json: Lines = None) -> None:
-    """Resize, crop and normalise, against PIL + NumPy; every candidate that this processor has."""
-    from saccade.benchmarks import preprocess as measure
+def kernels(
+    op: Annotated[str | None, typer.Argument(help="resize_normalize, nms or mask_decode; all by default.")] = None,
+    json: Lines = None,
+) -> None:
+    """Each kernel's candidates on this processor, one thread, against named peers that are installed."""
+    from importlib import import_module
+
     from saccade.benchmarks import rows
 
-    made = measure.rows()
+    homes = {"resize_normalize": "preprocess", "nms": "nms", "mask_decode": "masks"}
+    if op is not None and op not in homes:
+        raise SettingsError(f"no benchmark for {op[:64]!r}", hint=f"there is {', '.join(homes)}")
+    made: list[dict[str, Any]] = []
+    for name in [op] if op else homes:
+        measured: list[dict[str, Any]] = import_module(f"saccade.benchmarks.{homes[name]}").rows()
+        made += [{"op": name, **row} for row in measured]
     if json:
         made = rows.save(made, json)
-    shown = table("", "case", "ours", "#p50 ms", "#p90 ms", "peer", "#p50 ms", "#ratio", "spread")
+    shown = table("", "op", "case", "ours", "#p50 ms", "#p90 ms", "peer", "#p50 ms", "#ratio", "spread")
     for row in made:
         for peer in row["baselines"]:
             spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
             figures = [f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}", peer["name"], f"{peer['p50_ms']:.2f}"]
-            shown.add_row(row["case"], row["impl"], *figures, f"{peer['ratio']:.2f}", spread)
+            shown.add_row(row["op"], row["case"], row["impl"], *figures, f"{peer['ratio']:.2f}", spread)
     show(rows.machine(), shown)
 
 
