@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from saccade.kernels import native
 from saccade.kernels.dispatch import Candidate, pick
 from saccade.kernels.mask_decode import reference
 from saccade.kernels.mask_decode.request import Request, check
-
-try:
-    from saccade import _native
-except ImportError:  # a build without a compiler; the reference still runs
-    _native = None
 
 
 class DecodedMasks(NamedTuple):
@@ -35,26 +30,13 @@ class DecodedMasks(NamedTuple):
     dense: np.ndarray | None
 
 
-@cache
-def _reasons() -> dict[str, str]:
-    return dict(_native.mask_decode_candidates()) if _native else {}
-
-
-def _native_candidate(name: str) -> Candidate:
-    def unusable(*_: Any) -> str:
-        if _native is None:
-            return "the native module was not built; build saccade where there is a C++ compiler"
-        return _reasons().get(name, "the native module was built for another kind of CPU")
-
-    def run(r: Request) -> list[bytes]:
-        counts: list[bytes] = _native.mask_decode(name, *r)
-        return counts
-
-    return Candidate(name, unusable, run)
+def _run(name: str, r: Request) -> list[bytes]:
+    counts: list[bytes] = native.module.mask_decode(name, *r)
+    return counts
 
 
 CANDIDATES = (
-    *map(_native_candidate, ("avx512", "avx2", "base")),
+    *(native.candidate("mask_decode", name, _run) for name in ("avx512", "avx2", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 

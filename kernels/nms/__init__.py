@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import operator
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from saccade.kernels import native
 from saccade.kernels.dispatch import Candidate, pick
 from saccade.kernels.nms import reference
 from saccade.runtime.errors import SpecError
-
-try:
-    from saccade import _native
-except ImportError:  # a build without a compiler; the reference still runs
-    _native = None
 
 MOST = (1 << 31) - 1  # boxes
 
@@ -30,26 +25,13 @@ class Request(NamedTuple):
     limit: int
 
 
-@cache
-def _reasons() -> dict[str, str]:
-    return dict(_native.nms_candidates()) if _native else {}
-
-
-def _native_candidate(name: str) -> Candidate:
-    def unusable(*_: Any) -> str:
-        if _native is None:
-            return "the native module was not built; build saccade where there is a C++ compiler"
-        return _reasons().get(name, "the native module was built for another kind of CPU")
-
-    def run(r: Request) -> np.ndarray:
-        kept: np.ndarray = _native.nms(name, r.boxes, r.scores, r.classes, float(r.iou), r.limit)
-        return kept
-
-    return Candidate(name, unusable, run)
+def _run(name: str, r: Request) -> np.ndarray:
+    kept: np.ndarray = native.module.nms(name, r.boxes, r.scores, r.classes, float(r.iou), r.limit)
+    return kept
 
 
 CANDIDATES = (
-    *map(_native_candidate, ("avx512", "avx2", "base")),
+    *(native.candidate("nms", name, _run) for name in ("avx512", "avx2", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 

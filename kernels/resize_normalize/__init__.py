@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
+from saccade.kernels import native
 from saccade.kernels.dispatch import Candidate, pick
 from saccade.kernels.resize_normalize import reference
 from saccade.kernels.resize_normalize.request import Request, check
-
-try:
-    from saccade import _native
-except ImportError:  # a build without a compiler; the reference still runs
-    _native = None
 
 _FILTERS = {name: code for code, name in enumerate(reference.FILTERS)}  # enum saccade_filter has the same order
 _OUTPUTS = {"uint8": 0, "float32": 1, "float16": 2}  # enum saccade_output
 
 
-@cache
-def _reasons() -> dict[str, str]:
-    return dict(_native.resize_normalize_candidates()) if _native else {}
-
-
-def _native_candidate(name: str) -> Candidate:
-    def unusable(*_: Any) -> str:
-        if _native is None:
-            return "the native module was not built; build saccade where there is a C++ compiler"
-        return _reasons().get(name, "the native module was built for another kind of CPU")
-
-    def run(r: Request) -> np.ndarray:
-        padded = r.out.shape[:2] if r.raw else r.out.shape[1:]
-        output = _OUTPUTS[r.out.dtype.name]
-        _native.resize_normalize(
-            name, r.image, _FILTERS[r.filter], r.region, r.size, r.crop, output, r.out, padded, r.pad_value, r.scale,
-            r.mean, r.std,
-        )  # fmt: skip
-        return r.out
-
-    return Candidate(name, unusable, run)
+def _run(name: str, r: Request) -> np.ndarray:
+    padded = r.out.shape[:2] if r.raw else r.out.shape[1:]
+    output = _OUTPUTS[r.out.dtype.name]
+    native.module.resize_normalize(
+        name, r.image, _FILTERS[r.filter], r.region, r.size, r.crop, output, r.out, padded, r.pad_value, r.scale,
+        r.mean, r.std,
+    )  # fmt: skip
+    return r.out
 
 
 CANDIDATES = (
-    *map(_native_candidate, ("avx512vnni", "avx2", "base")),
+    *(native.candidate("resize_normalize", name, _run) for name in ("avx512vnni", "avx2", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 

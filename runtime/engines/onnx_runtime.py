@@ -49,8 +49,8 @@ class Engine:
         device = _device(options)
         self.spec = bundle.graphs[graph].spec
         self.graph = graph
-        # By name: from memory, 351 MB took 0.98 s and 1,050 MB at the peak in place of 0.65 s and 590 MB. That what was
-        # verified is what runs is confirmed before and after.
+        # By name: from memory, a graph of 351 MB needs 1,060 MB at the peak in place of 590, and longer (`saccade bench
+        # loading`, results/loading.jsonl). That what was verified is what runs is confirmed before and after.
         bundle.confirm()
         try:
             self._session: Any = onnxruntime.InferenceSession(

@@ -111,7 +111,7 @@ def test_demo(folder, capfd):
     assert "open it" in capfd.readouterr().out
 
 
-def test_bench_overhead_holds_what_the_issue_asks(folder, capfd, monkeypatch):
+def test_bench_overhead_gives_complete_rows(folder, capfd, monkeypatch):
     """The figure itself is no test's business; the rows and the file are."""
     from saccade.benchmarks import overhead
 
@@ -133,6 +133,18 @@ def test_bench_kernels_asks_each_ops_benchmark(folder, capfd, monkeypatch):
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert [row["op"] for row in rows] == ["resize_normalize", "nms", "mask_decode"]
     assert run(["bench", "kernels", "quux"]) == 2
+
+
+def test_bench_loading_measures_each_case(folder, capfd, monkeypatch):
+    from saccade.benchmarks import loading
+
+    measured = loading.rows
+    monkeypatch.setattr(loading, "rows", lambda path: measured(path, rounds=1))
+    assert run(["bench", "loading", "clip-tiny", "--json", "rows.jsonl"]) == 0
+    rows = {row["case"]: row for row in map(json.loads, (folder / "rows.jsonl").read_text().splitlines())}
+    assert set(rows) == {"verify", "stamped", "by-name", "memory"}
+    assert all(row["p50_ms"] > 0 and row["peak_mb"] > 10 for row in rows.values())
+    assert rows["by-name"]["file"] == "image.fp32.onnx"
 
 
 def test_from_a_shell(folder):

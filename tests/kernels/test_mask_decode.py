@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from saccade.kernels import native
 from saccade.kernels.mask_decode import CANDIDATES, mask_decode, reference
 from saccade.kernels.mask_decode.cases import BENCHMARKS, NEAR, ODD, TOLERANCE, Case, logits, sam
 from saccade.runtime.errors import KernelError, SpecError
@@ -271,10 +272,9 @@ def test_an_unknown_candidate_is_refused():
 
 
 def test_without_the_native_module_the_reference_runs(monkeypatch):
-    import saccade.kernels.mask_decode as op
 
     expected = mask_decode(**GOOD)
-    monkeypatch.setattr(op, "_native", None)
+    monkeypatch.setattr(native, "module", None)
     assert {candidate.unusable() for candidate in CANDIDATES[:-1]} == {
         "the native module was not built; build saccade where there is a C++ compiler"
     }

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from saccade.kernels import native
 from saccade.kernels.nms import CANDIDATES, nms
 from saccade.kernels.nms.cases import BENCHMARKS, ODD, inputs
 from saccade.kernels.nms.reference import box_iou
@@ -219,9 +220,8 @@ def test_an_unknown_candidate_is_refused():
 
 
 def test_without_the_native_module_the_reference_runs(monkeypatch):
-    import saccade.kernels.nms as op
 
-    monkeypatch.setattr(op, "_native", None)
+    monkeypatch.setattr(native, "module", None)
     assert {candidate.unusable() for candidate in CANDIDATES[:-1]} == {
         "the native module was not built; build saccade where there is a C++ compiler"
     }

@@ -9,6 +9,7 @@ import PIL
 import pytest
 from PIL import Image
 
+from saccade.kernels import native
 from saccade.kernels.resize_normalize import CANDIDATES, resize_normalize
 from saccade.kernels.resize_normalize.cases import BENCHMARKS, IMAGENET, ODD, picture
 from saccade.runtime.errors import KernelError, SpecError
@@ -262,10 +263,9 @@ def test_an_unknown_candidate_is_refused():
 
 
 def test_without_the_native_module_the_reference_runs(monkeypatch):
-    import saccade.kernels.resize_normalize as op
 
     expected = resize_normalize(GOOD, (4, 5))
-    monkeypatch.setattr(op, "_native", None)
+    monkeypatch.setattr(native, "module", None)
     assert {candidate.unusable() for candidate in CANDIDATES[:-1]} == {
         "the native module was not built; build saccade where there is a C++ compiler"
     }

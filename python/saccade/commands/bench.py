@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saccade.commands.show import progress, show, table
+from saccade.commands.show import BundleArgument, bundle_path, progress, show, table
 from saccade.runtime.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -60,6 +60,22 @@ def kernels(
             spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
             figures = [f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}", peer["name"], f"{peer['p50_ms']:.2f}"]
             shown.add_row(row["op"], row["case"], row["impl"], *figures, f"{peer['ratio']:.2f}", spread)
+    show(rows.machine(), shown)
+
+
+@app.command()
+def loading(bundle: BundleArgument, json: Lines = None) -> None:
+    """What stands before the first answer: proving a bundle, and opening its largest graph."""
+    from saccade.benchmarks import loading as measure
+    from saccade.benchmarks import rows
+
+    made: list[dict[str, Any]] = measure.rows(bundle_path(bundle)[0])
+    if json:
+        made = rows.save(made, json)
+    shown = table("", "case", "file", "#MB", "#p50 ms", "#p90 ms", "#peak MB", "#runs")
+    for row in made:
+        figures = [f"{row['p50_ms']:.1f}", f"{row['p90_ms']:.1f}", f"{row['peak_mb']:.0f}", str(row["runs"])]
+        shown.add_row(row["case"], row["file"], f"{row['bytes'] / 1e6:.1f}", *figures)
     show(rows.machine(), shown)
 
 

@@ -1,0 +1,35 @@
+"""The compiled module `saccade._native`: whether it is there, and its candidates of an op.
+
+CANDIDATES = (*(native.candidate("nms", name, run) for name in ("avx2", "base")), …)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+from saccade.kernels.dispatch import Candidate
+
+module: Any
+try:
+    from saccade import _native as module
+except ImportError:  # a build without a compiler; the references still run
+    module = None
+
+
+def candidate(op: str, name: str, run: Callable[..., Any]) -> Candidate:
+    """The candidate `name` of `op` in the compiled module. run: takes the name, then what dispatch passes."""
+
+    def unusable(*_: Any) -> str:
+        if module is None:
+            return "the native module was not built; build saccade where there is a C++ compiler"
+        return _reasons(op).get(name, "the native module was built for another kind of CPU")
+
+    return Candidate(name, unusable, partial(run, name))
+
+
+@cache
+def _reasons(op: str) -> dict[str, str]:
+    """Why each of the op's candidates cannot run on this machine, "" if it can."""
+    return dict(getattr(module, f"{op}_candidates")())
