@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 from saccade.kernels.dispatch import Candidate
 
-module: Any
 try:
-    from saccade import _native as module
+    module: Any = import_module("saccade._native")
 except ImportError:  # a build without a compiler; the references still run
     module = None
 
