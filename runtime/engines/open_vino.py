@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saccade.runtime.errors import Closed, EngineError, MissingExtra, SaccadeError
+from saccade.runtime.hardware import cores
 from saccade.runtime.spec import Array
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ _HINT = "try backend='onnxruntime', or report it with `saccade inspect --json`"
 
 def threads(options: Options) -> int:
     """Threads of one run: as asked, else the cores that this process may use."""
-    return options.threads or len(os.sched_getaffinity(0))
+    return options.threads or cores()
 
 
 def _properties(options: Options) -> dict[str, Any]:
