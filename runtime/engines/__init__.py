@@ -10,6 +10,7 @@ A back end has `unusable(entry, variant, options) -> reason`, empty if it can ru
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -88,6 +89,9 @@ class Engine(Protocol):
         """Give the memory back. A call afterwards raises Closed."""
 
 
+Opener = Callable[[Graph], Engine]
+
+
 def open_engine(bundle: Bundle, graph: str, options: Options = Options()) -> Engine:  # noqa: B008  a frozen value
     """Open `graph` on the first usable back end.
 
@@ -141,10 +145,14 @@ def choose(entry: GraphEntry, graph: str, precision: str) -> Variant:
 
 
 class Engines:
-    """Owns the engines of one or several bundles: opened at the first call, closed together."""
+    """Owns the engines of one or several bundles: opened at the first call, closed together.
 
-    def __init__(self, options: Options = Options()):  # noqa: B008  a frozen value
+    opener: opens a graph's engine; by default the first usable back end for `options`
+    """
+
+    def __init__(self, options: Options = Options(), opener: Opener | None = None):  # noqa: B008  a frozen value
         self.options = options
+        self.opener: Opener = opener or (lambda graph: open_engine(graph.bundle, graph.name, options))
         self._opened: dict[Graph, Engine] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -159,8 +167,22 @@ class Engines:
             if self._closed:
                 raise Closed(f"[{graph.name}] the model is closed", hint="load it again")
             if graph not in self._opened:
-                self._opened[graph] = open_engine(graph.bundle, graph.name, self.options)
+                self._opened[graph] = self.opener(graph)
             return self._opened[graph]
+
+    def reopen(self, opener: Opener) -> None:
+        """From now on engines are opened by `opener`; those that are open are replaced one by one, between two calls.
+
+        A call that runs meanwhile ends on the engine that it began on, which is given back behind it.
+        """
+        self.opener = opener
+        for graph in list(self._opened):
+            made = opener(graph)
+            with self._lock:
+                if self._closed:
+                    made.close()
+                    return
+                self._opened[graph] = made  # the old one is not closed: somebody may be about to call it
 
     def close(self) -> None:
         """Close every engine; later calls raise Closed."""
