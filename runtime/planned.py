@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
+from saccade.runtime import engines as listed
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import Graph
 from saccade.runtime.engines import Engine, Engines, Opener, Options, choose, file_precision, open_engine
@@ -80,6 +81,8 @@ def opener(plan: Plan | None, options: Options, why: str = "") -> Opener:
 
 def proven(bundle: Bundle, graph: str, options: Options) -> tuple[Engine | None, str]:
     """The engine that these options name if it passes the golden check here, else None and why."""
+    if options.backend not in listed.AUTOMATIC:
+        return None, f"no back end {options.backend[:32]!a}"
     try:
         engine = open_engine(bundle, graph, options)
     except SaccadeError as error:
