@@ -17,6 +17,7 @@ from saccade.runtime.call import Pipeline
 from saccade.runtime.direct import Direct
 from saccade.runtime.engines import Engines, Options
 from saccade.runtime.errors import Closed, ManifestError
+from saccade.runtime.memory import Memory
 from saccade.runtime.planned import apply
 from saccade.runtime.settings import setting
 
@@ -109,6 +110,7 @@ def load(
     spin: bool = True,
     engines: Engines | None = None,
     plan: Any = None,
+    memory: Memory | None = None,
 ) -> Model:
     """Open a bundle and give its model. Engines open at their first use; `warm_up()` opens them now.
 
@@ -117,6 +119,7 @@ def load(
     precision="auto": the fastest that keeps to the error budget here, by the plan that `saccade plan` made
     plan: "cached" (what "auto" means), "now" (search first), "measure" (answer at once on the portable default, search
         behind, then swap), or the path of a plan file; one that does not fit is ignored, and `about` says why
+    memory: a byte budget, shared among the models that are given it: their engines come and go
     engines: a shared owner, so that several models can be driven together; it is closed by whoever made it
     Raises a BundleError for a bundle that cannot be trusted, SettingsError for an option that means nothing,
     MissingExtra or EngineError (at the first use) when nothing here can run it.
@@ -127,7 +130,7 @@ def load(
     options = Options.of(backend, precision, device, threads, arena=arena, spin=spin)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     pipeline = pipeline_of(opened)
-    model = Model(opened, pipeline, engines or Engines(options), owned=engines is None)
+    model = Model(opened, pipeline, engines or Engines(options, memory=memory), owned=engines is None)
     if plan is not None:
         model.follow(plan)
     return model

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -22,6 +23,9 @@ from saccade.runtime.errors import Closed, EngineError, MissingExtra, SettingsEr
 from saccade.runtime.manifest import PRECISIONS, GraphEntry, Variant
 from saccade.runtime.settings import setting
 from saccade.runtime.spec import Array, GraphSpec
+
+if TYPE_CHECKING:
+    from saccade.runtime.memory import Memory
 
 BACKENDS = ("onnx_runtime", "open_vino", "null")
 AUTOMATIC = ("onnx_runtime", "open_vino")
@@ -148,10 +152,16 @@ class Engines:
     """Owns the engines of one or several bundles: opened at the first call, closed together.
 
     opener: opens a graph's engine; by default the first usable back end for `options`
+    memory: a byte budget, shared with whoever else has it; engines then come and go
     """
 
-    def __init__(self, options: Options = Options(), opener: Opener | None = None):  # noqa: B008  a frozen value
-        self.options = options
+    def __init__(
+        self,
+        options: Options = Options(),  # noqa: B008  a frozen value
+        opener: Opener | None = None,
+        memory: Memory | None = None,
+    ):
+        self.options, self.memory = options, memory
         self.opener: Opener = opener or (lambda graph: open_engine(graph.bundle, graph.name, options))
         self._opened: dict[Graph, Engine] = {}
         self._lock = threading.Lock()
@@ -167,8 +177,15 @@ class Engines:
             if self._closed:
                 raise Closed(f"[{graph.name}] the model is closed", hint="load it again")
             if graph not in self._opened:
-                self._opened[graph] = self.opener(graph)
+                self._opened[graph] = self._made(graph)
             return self._opened[graph]
+
+    def _made(self, graph: Graph) -> Engine:
+        if self.memory is None:
+            return self.opener(graph)
+        entry = graph.bundle.graphs[graph.name]
+        size = graph.bundle.manifest.files[choose(entry, graph.name, "").file].size
+        return self.memory.adopt(f"{graph.bundle.name}.{graph.name}", graph.spec, size, partial(self.opener, graph))
 
     def reopen(self, opener: Opener) -> None:
         """From now on engines are opened by `opener`; those that are open are replaced one by one, between two calls.
@@ -176,7 +193,10 @@ class Engines:
         A call that runs meanwhile ends on the engine that it began on, which is given back behind it.
         """
         self.opener = opener
-        for graph in list(self._opened):
+        for graph, engine in list(self._opened.items()):
+            if self.memory is not None:
+                self.memory.renew(engine, partial(opener, graph))  # type: ignore[arg-type]
+                continue
             made = opener(graph)
             with self._lock:
                 if self._closed:
