@@ -114,7 +114,8 @@ def _graph_rows(
 ) -> list[Row]:
     ends = clock() + seconds
     inputs = _inputs(bundle, graph, golden)
-    rows, opened = [], []
+    rows: list[Row] = []
+    opened: list[tuple[Row, Engine]] = []
     for made, reason in candidates(bundle, graph, options):
         row = Row(graph, batches[0], made.backend, made.precision, made.device, made.threads, reason)
         if not reason and inputs is None and opened:

@@ -84,7 +84,10 @@ class Engine(Protocol):
     """One opened graph."""
 
     spec: GraphSpec
-    about: dict[str, Any]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What runs: back end, version, device, precision, threads."""
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """Run once. The arrays returned are the caller's: no later call writes to them."""
