@@ -42,7 +42,9 @@ TABLE: dict[str, Setting] = {
     "SACCADE_CACHE": Setting(
         Path, _cache, "private folder for verification stamps; must belong to the user, mode 0700"
     ),
-    "SACCADE_KERNEL": Setting(str, lambda: "", "kernels to force, as op:candidate pairs with commas between"),
+    "SACCADE_KERNEL": Setting(
+        str, lambda: "", "kernels to force, as op:candidate pairs with commas between; in a graph body or custom"
+    ),
     "SACCADE_MAX_PIXELS": Setting(_count, lambda: 64_000_000, "largest picture that is decoded, in pixels"),
     "SACCADE_MAX_FILE_BYTES": Setting(_count, lambda: 256 << 20, "largest picture file that is read, in bytes"),
     "SACCADE_PRECISION": Setting(

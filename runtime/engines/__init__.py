@@ -43,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: threads of one engine run; 0 means every core that this process may use
     arena: keep freed activations for the next run (faster, holds the peak), or give them back
     spin: let idle engine threads spin (lower latency) instead of sleeping (lower power)
+    kernels: op:candidate pairs for our ops inside graphs, `body` or `custom`; empty for those of SACCADE_KERNEL
     """
 
     backend: str = ""
@@ -51,10 +52,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 0
     arena: bool = True
     spin: bool = True
+    kernels: str = ""
 
     @classmethod
     def of(
-        cls, backend: str | None, precision: str | None, device: str | None, threads: int | None, **more: bool
+        cls, backend: str | None, precision: str | None, device: str | None, threads: int | None, **more: Any
     ) -> Options:
         """Arguments first, then the environment, then defaults. Raises SettingsError for a value that means nothing."""
         backend = setting("SACCADE_BACKEND", backend)
