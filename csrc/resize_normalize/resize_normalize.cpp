@@ -16,6 +16,8 @@ namespace saccade::resize_normalize {
 extern const Kernel base;
 #ifdef SACCADE_X86
 extern const Kernel avx2, avx512vnni;
+#elif defined(SACCADE_NEON)
+extern const Kernel neon;
 #endif
 
 namespace {
@@ -41,6 +43,8 @@ const Candidate CANDIDATES[] = {
      &avx512vnni, (127 << 16) + (127 << 8) + 127},
     {"avx2", [] { return __builtin_cpu_supports("x86-64-v3") ? "" : "the CPU lacks x86-64-v3 (avx2, fma, f16c)"; },
      &avx2, 32767 << 11},
+#elif defined(SACCADE_NEON)
+    {"neon", [] { return ""; }, &neon, std::numeric_limits<int32_t>::max()},
 #endif
     {"base", [] { return ""; }, &base, std::numeric_limits<int32_t>::max()},
 };

@@ -36,7 +36,7 @@ def _run(name: str, r: Request) -> list[bytes]:
 
 
 CANDIDATES = (
-    *(native.candidate("mask_decode", name, _run) for name in ("avx512", "avx2", "base")),
+    *(native.candidate("mask_decode", name, _run) for name in ("avx512", "avx2", "neon", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 
@@ -61,7 +61,7 @@ def mask_decode(
     threshold: logits above it are the mask; offset: distance of the two areas that make the stability score. A score
         of 0/0 is 0: SAM's generator has NaN there, and drops the mask by the same comparison
     dense: True for the masks themselves, or the indices of those wanted
-    impl: a candidate to force: avx512, avx2, base or reference
+    impl: a candidate to force: avx512, avx2, neon, base or reference
     Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.
     Source: Segment Anything (arXiv 2304.02643), postprocessing and appendix B; pixels are torch's but for rounding: at
     most 1 in 10⁶ differs, all within 1e-4 of the threshold.

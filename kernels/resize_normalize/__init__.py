@@ -27,7 +27,7 @@ def _run(name: str, r: Request) -> np.ndarray:
 
 
 CANDIDATES = (
-    *(native.candidate("resize_normalize", name, _run) for name in ("avx512vnni", "avx2", "base")),
+    *(native.candidate("resize_normalize", name, _run) for name in ("avx512vnni", "avx2", "neon", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 
@@ -60,7 +60,7 @@ def resize_normalize(
     scale, mean, std: ((byte · scale) − mean) / std, each operation rounded to float32, then rounded to `dtype`
     pad_to: (height, width) of the result; the bottom and the right are filled with `pad_value`, in normalised units
     out: a C-contiguous array for the result, such as one picture of a batch; its dtype holds instead of `dtype`
-    impl: a candidate to force: avx512vnni, avx2, base or reference
+    impl: a candidate to force: avx512vnni, avx2, neon, base or reference
     raw: return the cropped bytes instead, (h, w, 3) uint8
     Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.
     """
