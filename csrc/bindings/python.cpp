@@ -28,7 +28,7 @@ void check(int status) {
 void resize_normalize(const std::string& candidate, const py::array_t<uint8_t>& image, int filter,
                       std::array<float, 4> region, std::array<int64_t, 2> resized, std::array<int64_t, 4> crop,
                       int output, py::array out, std::array<int64_t, 2> padded, float pad_value, float scale,
-                      std::array<float, 3> mean, std::array<float, 3> std) {
+                      std::array<float, 3> mean, std::array<float, 3> std, int64_t threads) {
     saccade_resize_request r{image.data(),
                              image.strides(0),
                              image.shape(0),
@@ -43,7 +43,10 @@ void resize_normalize(const std::string& candidate, const py::array_t<uint8_t>& 
                              pad_value,
                              scale,
                              {},
-                             {}};
+                             {},
+                             saccade_threads,
+                             &threads,
+                             threads};
     std::copy(region.begin(), region.end(), r.region);
     std::copy(resized.begin(), resized.end(), r.resized);
     std::copy(crop.begin(), crop.end(), r.crop);
@@ -80,7 +83,7 @@ using Pair = std::array<int64_t, 2>;
 std::vector<py::bytes> mask_decode(const std::string& candidate, const py::array_t<float>& low, Pair model, Pair valid,
                                    Pair original, std::array<float, 3> threshold, py::array_t<int32_t> boxes,
                                    py::array_t<int64_t> area, py::array_t<float> stability,
-                                   const py::array_t<int64_t>& chosen, py::array_t<bool> dense) {
+                                   const py::array_t<int64_t>& chosen, py::array_t<bool> dense, int64_t threads) {
     std::vector<std::string> counts;
     std::vector<uint8_t*> places(static_cast<size_t>(low.shape(0)), nullptr);
     auto* pixels = static_cast<uint8_t*>(static_cast<void*>(dense.mutable_data()));
@@ -105,7 +108,10 @@ std::vector<py::bytes> mask_decode(const std::string& candidate, const py::array
                                }
                                return 0;
                            },
-                           &counts};
+                           &counts,
+                           saccade_threads,
+                           &threads,
+                           threads};
     int status;
     {
         py::gil_scoped_release release;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "parallel.h"
 #include "status.h"
 #include "taps.h"
 
@@ -21,6 +22,8 @@ extern const Kernel neon;
 #endif
 
 namespace {
+
+constexpr int LEAST_ROWS = 16;  // of a part: each makes its own tables, and some source rows twice
 
 int fail(int status, const char* text) { return saccade::fail("resize_normalize", status, text); }
 
@@ -140,7 +143,7 @@ struct Keep {
     }
 };
 
-void run(const Candidate& candidate, const saccade_resize_request& r) {
+int run(const Candidate& candidate, const saccade_resize_request& r) {
     thread_local Keep keep;
     Plan plan;
     Span rows = inside(r.crop[0], r.crop[2], r.resized[0]), columns = inside(r.crop[1], r.crop[3], r.resized[1]);
@@ -164,8 +167,17 @@ void run(const Candidate& candidate, const saccade_resize_request& r) {
     if (r.output != SACCADE_UINT8) fill_tables(r, plan);
     const bool fits = std::max(plan.x.widest, plan.y.widest) <= candidate.widest;
     const Kernel& kernel = fits ? *candidate.kernel : base;
-    kernel.run(plan, keep.aligned(kernel.scratch_bytes(plan)));
+    const int64_t parts = r.parallel ? std::clamp<int64_t>(r.parts, 1, std::max(plan.y.count / LEAST_ROWS, 1)) : 1;
+    const size_t bytes = (kernel.scratch_bytes(plan) + 63) / 64 * 64;
+    uint8_t* scratch = keep.aligned(bytes * static_cast<size_t>(parts));
+    const int status = in_parts(r.parallel, r.pool, parts, [&](int64_t part) {
+        Plan own = plan;
+        own.from = plan.y.count * part / parts;
+        own.to = plan.y.count * (part + 1) / parts;
+        kernel.run(own, scratch + bytes * static_cast<size_t>(part));
+    });
     keep.shrink();
+    return status;
 }
 
 }  // namespace
@@ -180,11 +192,10 @@ int saccade_resize_normalize(const char* candidate, const struct saccade_resize_
     const ours::Candidate* chosen = ours::choose(candidate);
     if (!chosen) return ours::fail(SACCADE_UNUSABLE, "the candidate is unknown or cannot run on this CPU");
     try {
-        ours::run(*chosen, *request);
+        if (ours::run(*chosen, *request) == SACCADE_OK) return SACCADE_OK;
     } catch (const std::exception&) {  // only allocation throws
-        return ours::fail(SACCADE_MEMORY, "out of memory for scratch");
     }
-    return SACCADE_OK;
+    return ours::fail(SACCADE_MEMORY, "out of memory for scratch");
 }
 
 const char* saccade_resize_normalize_candidate(int index) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "backwards.h"
 #include "digest.h"
 #include "saccade/mask_decode.h"
 
@@ -156,9 +157,14 @@ void candidates_agree(unsigned seed, int count) {
         for (const std::string& text : expected.counts) digest.add(text);
         digest.add(expected.area);
         digest.add(expected.stability);
-        for (int c = 0; const char* name = saccade_mask_decode_candidate(c); ++c)
-            if (!*saccade_mask_decode_unusable(c))
-                expect(run(name, problem) == expected, std::string(name) + " differs" + where);
+        Problem split = problem;
+        split.request.parallel = backwards;
+        split.request.parts = 2 + i % 3;
+        for (int c = 0; const char* name = saccade_mask_decode_candidate(c); ++c) {
+            if (*saccade_mask_decode_unusable(c)) continue;
+            expect(run(name, problem) == expected, std::string(name) + " differs" + where);
+            expect(run(name, split) == expected, std::string(name) + " in parts differs" + where);
+        }
     }
     digest.print();
 }

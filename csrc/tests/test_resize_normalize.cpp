@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backwards.h"
 #include "digest.h"
 #include "saccade/resize_normalize.h"
 
@@ -89,8 +90,12 @@ void candidates_agree(unsigned seed, int count) {
         digest.add(expected);
         for (int c = 0; const char* name = saccade_resize_normalize_candidate(c); ++c) {
             if (*saccade_resize_normalize_unusable(c)) continue;
-            expect(run(name, problem) == expected,
-                   std::string(name) + " differs, seed " + std::to_string(seed) + ", case " + std::to_string(i));
+            const std::string where = ", seed " + std::to_string(seed) + ", case " + std::to_string(i);
+            expect(run(name, problem) == expected, std::string(name) + " differs" + where);
+            Problem split = problem;
+            split.request.parallel = backwards;
+            split.request.parts = 2 + i % 5;
+            expect(run(name, split) == expected, std::string(name) + " in parts differs" + where);
         }
     }
     digest.print();

@@ -20,6 +20,7 @@ MISSING = [tool for tool in TOOLS if not shutil.which(tool)]
 SEED = str(int(np.random.SeedSequence().entropy % 2**31))
 SOURCES = sorted((ROOT / "csrc/tests").glob("test_*.cpp"))
 OPS = [path.stem.removeprefix("test_") for path in SOURCES]
+OPS.remove("parallel")
 DIGESTED = [path.stem.removeprefix("test_") for path in SOURCES if '"digest.h"' in path.read_text()]
 
 pytestmark = [
@@ -60,6 +61,10 @@ def test_every_candidate_agrees_under_emulation(arm, op):
     assert "base" in listed.split()
     assert ("neon" in listed.split()) == bool(list(ROOT.glob(f"csrc/{op}/*_neon.cpp"))), said
     assert "unusable" not in listed
+
+
+def test_the_loop_over_threads_under_emulation(arm):
+    run("qemu-aarch64", arm / "test_parallel")
 
 
 @pytest.mark.parametrize("op", DIGESTED)
