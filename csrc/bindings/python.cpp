@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "saccade/decode_boxes.h"
 #include "saccade/mask_decode.h"
 #include "saccade/nms.h"
 #include "saccade/resize_normalize.h"
@@ -79,6 +80,32 @@ py::array_t<int64_t> nms(const std::string& candidate, const py::array_t<float>&
 
 using Pair = std::array<int64_t, 2>;
 
+// Fills the four arrays, which have room for all; returns how many were found.
+int64_t decode_boxes(const std::string& candidate, const py::array_t<float>& logits, const py::array_t<float>& boxes,
+                     Pair size, float above, int64_t limit, py::array_t<float> found_boxes, py::array_t<float> scores,
+                     py::array_t<int64_t> classes, py::array_t<int64_t> queries) {
+    saccade_decode_boxes_request r{logits.data(),
+                                   boxes.data(),
+                                   logits.shape(0),
+                                   logits.shape(1),
+                                   size[0],
+                                   size[1],
+                                   above,
+                                   limit,
+                                   found_boxes.mutable_data(),
+                                   scores.mutable_data(),
+                                   classes.mutable_data(),
+                                   queries.mutable_data(),
+                                   0};
+    int status;
+    {
+        py::gil_scoped_release release;
+        status = saccade_decode_boxes(candidate.c_str(), &r);
+    }
+    check(status);
+    return r.found;
+}
+
 // Fills boxes, area and stability; dense (D, H, W) takes the masks whose place in `chosen` (M) is not negative.
 std::vector<py::bytes> mask_decode(const std::string& candidate, const py::array_t<float>& low, Pair model, Pair valid,
                                    Pair original, std::array<float, 3> threshold, py::array_t<int32_t> boxes,
@@ -140,6 +167,8 @@ PYBIND11_MODULE(_native, m) {
           "(name, why it cannot run here) in order");
     m.def("mask_decode", &mask_decode);
     m.def("mask_decode_candidates", &candidates<saccade_mask_decode_candidate, saccade_mask_decode_unusable>);
+    m.def("decode_boxes", &decode_boxes);
+    m.def("decode_boxes_candidates", &candidates<saccade_decode_boxes_candidate, saccade_decode_boxes_unusable>);
     m.def("nms", &nms);
     m.def("nms_candidates", &candidates<saccade_nms_candidate, saccade_nms_unusable>);
 }
