@@ -10,10 +10,10 @@
 
 namespace saccade {
 
-// Calls part(i) for i in 0..count, over `loop` if there is one and more than one part. Only allocation may throw in it:
-// SACCADE_MEMORY then.
+// Calls part(i) for i in 0..count, on the caller's threads if there are any and more than one part. Only allocation may
+// throw in it: SACCADE_MEMORY then.
 template <class Part>
-int in_parts(saccade_parallel_for loop, void* pool, int64_t count, Part part) {
+int in_parts(const saccade_parallel& threads, int64_t count, Part part) {
     struct Context {
         Part& part;
         std::atomic<int> status;
@@ -26,8 +26,8 @@ int in_parts(saccade_parallel_for loop, void* pool, int64_t count, Part part) {
             c.status = SACCADE_MEMORY;
         }
     };
-    if (loop && count > 1) {
-        loop(pool, count, body, &context);
+    if (threads.run && count > 1) {
+        threads.run(threads.context, count, body, &context);
     } else {
         for (int64_t i = 0; i < count; ++i) body(&context, i);
     }

@@ -45,8 +45,7 @@ void resize_normalize(const std::string& candidate, const py::array_t<uint8_t>& 
                              scale,
                              {},
                              {},
-                             saccade_threads,
-                             &threads,
+                             {saccade_threads, &threads},
                              threads};
     std::copy(region.begin(), region.end(), r.region);
     std::copy(resized.begin(), resized.end(), r.resized);
@@ -136,8 +135,7 @@ std::vector<py::bytes> mask_decode(const std::string& candidate, const py::array
                                return 0;
                            },
                            &counts,
-                           saccade_threads,
-                           &threads,
+                           {saccade_threads, &threads},
                            threads};
     int status;
     {

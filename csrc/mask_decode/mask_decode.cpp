@@ -186,7 +186,7 @@ int run(const Kernel& kernel, const saccade_mask_request& r) {
 int run_in_parts(const Kernel& kernel, const saccade_mask_request& r, int64_t parts) {
     const Axes& axes = axes_of(r);
     std::vector<std::string> texts(static_cast<size_t>(r.masks));
-    const int status = in_parts(r.parallel, r.pool, parts, [&](int64_t part) {
+    const int status = in_parts(r.parallel, parts, [&](int64_t part) {
         Work work(r, axes);
         Runs runs;
         for (int64_t m = part; m < r.masks; m += parts) {
@@ -214,7 +214,7 @@ int saccade_mask_decode(const char* candidate, const struct saccade_mask_request
     if (!chosen) return saccade::fail(OP, SACCADE_UNUSABLE, "the candidate is unknown or cannot run on this CPU");
     int status = SACCADE_MEMORY;
     try {
-        const int64_t parts = request->parallel ? std::min(request->parts, request->masks) : 1;
+        const int64_t parts = request->parallel.run ? std::min(request->parts, request->masks) : 1;
         status = parts > 1 ? ours::run_in_parts(*chosen, *request, parts) : ours::run(*chosen, *request);
     } catch (const std::exception&) {  // only allocation throws
     }

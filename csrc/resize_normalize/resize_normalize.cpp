@@ -167,10 +167,10 @@ int run(const Candidate& candidate, const saccade_resize_request& r) {
     if (r.output != SACCADE_UINT8) fill_tables(r, plan);
     const bool fits = std::max(plan.x.widest, plan.y.widest) <= candidate.widest;
     const Kernel& kernel = fits ? *candidate.kernel : base;
-    const int64_t parts = r.parallel ? std::clamp<int64_t>(r.parts, 1, std::max(plan.y.count / LEAST_ROWS, 1)) : 1;
+    const int64_t parts = r.parallel.run ? std::clamp<int64_t>(r.parts, 1, std::max(plan.y.count / LEAST_ROWS, 1)) : 1;
     const size_t bytes = (kernel.scratch_bytes(plan) + 63) / 64 * 64;
     uint8_t* scratch = keep.aligned(bytes * static_cast<size_t>(parts));
-    const int status = in_parts(r.parallel, r.pool, parts, [&](int64_t part) {
+    const int status = in_parts(r.parallel, parts, [&](int64_t part) {
         Plan own = plan;
         own.from = plan.y.count * part / parts;
         own.to = plan.y.count * (part + 1) / parts;

@@ -158,7 +158,7 @@ void candidates_agree(unsigned seed, int count) {
         digest.add(expected.area);
         digest.add(expected.stability);
         Problem split = problem;
-        split.request.parallel = backwards;
+        split.request.parallel.run = backwards;
         split.request.parts = 2 + i % 3;
         for (int c = 0; const char* name = saccade_mask_decode_candidate(c); ++c) {
             if (*saccade_mask_decode_unusable(c)) continue;

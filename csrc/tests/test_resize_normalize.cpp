@@ -93,7 +93,7 @@ void candidates_agree(unsigned seed, int count) {
             const std::string where = ", seed " + std::to_string(seed) + ", case " + std::to_string(i);
             expect(run(name, problem) == expected, std::string(name) + " differs" + where);
             Problem split = problem;
-            split.request.parallel = backwards;
+            split.request.parallel.run = backwards;
             split.request.parts = 2 + i % 5;
             expect(run(name, split) == expected, std::string(name) + " in parts differs" + where);
         }

@@ -1,5 +1,5 @@
-// How a caller lends threads to an op: a loop of its own. Ops start no threads, and none of their results depends on
-// how many there are.
+// A caller's threads: an op hands its independent parts over, starts no thread of its own, and computes the same bits
+// whatever their number.
 #ifndef SACCADE_PARALLEL_H
 #define SACCADE_PARALLEL_H
 
@@ -9,9 +9,16 @@
 extern "C" {
 #endif
 
-// Calls body(context, i) once for each i of 0..count, in any order and on any threads, and returns when all are done.
+// Calls body(context, i) once for each i from 0 to count - 1, in any order, on any threads, and returns when all are
+// done. Bodies do not throw.
 typedef void (*saccade_parallel_for)(void* pool, int64_t count, void (*body)(void* context, int64_t index),
                                      void* context);
+
+// `run` is called with `context` as its pool. A NULL `run` means this thread alone.
+struct saccade_parallel {
+    saccade_parallel_for run;
+    void* context;
+};
 
 // One for callers without a pool: threads that are started for the loop and joined. pool: a const int64_t*, how many
 // threads with that of the caller. Where the system grants fewer, fewer do the work.
