@@ -15,6 +15,7 @@
 #include "saccade/decode_boxes.h"
 #include "saccade/mask_decode.h"
 #include "saccade/nms.h"
+#include "saccade/peaks.h"
 #include "saccade/resize_normalize.h"
 
 namespace py = pybind11;
@@ -146,6 +147,20 @@ std::vector<py::bytes> mask_decode(const std::string& candidate, const py::array
     return {counts.begin(), counts.end()};
 }
 
+// Bytes moved or operations done by one run of the loop.
+double peaks(const std::string& candidate, int what, py::array_t<float> a, const std::optional<py::array_t<float>>& b,
+             const std::optional<py::array_t<float>>& c, int64_t repeats) {
+    const auto data = [](const auto& array) { return array ? const_cast<float*>(array->data()) : nullptr; };
+    saccade_peaks_request r{what, a.mutable_data(), data(b), data(c), a.size(), repeats, 0};
+    int status;
+    {
+        py::gil_scoped_release release;
+        status = saccade_peaks(candidate.c_str(), &r);
+    }
+    check(status);
+    return r.done;
+}
+
 using Candidates = std::vector<std::pair<std::string, std::string>>;
 
 template <const char* (*name)(int), const char* (*unusable)(int)>
@@ -167,6 +182,8 @@ PYBIND11_MODULE(_native, m) {
     m.def("mask_decode_candidates", &candidates<saccade_mask_decode_candidate, saccade_mask_decode_unusable>);
     m.def("decode_boxes", &decode_boxes);
     m.def("decode_boxes_candidates", &candidates<saccade_decode_boxes_candidate, saccade_decode_boxes_unusable>);
+    m.def("peaks", &peaks);
+    m.def("peaks_candidates", &candidates<saccade_peaks_candidate, saccade_peaks_unusable>);
     m.def("nms", &nms);
     m.def("nms_candidates", &candidates<saccade_nms_candidate, saccade_nms_unusable>);
 }
