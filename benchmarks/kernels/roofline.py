@@ -33,6 +33,7 @@ def draw(rows: Sequence[dict[str, Any]], peaks: dict[str, float], title: str, pa
     axes.grid(True, which="both", color="#eeeeee", linewidth=0.6)
     axes.set_axisbelow(True)
     _limits(axes, points, peaks)
+    figure.canvas.draw()  # from here on a point has its place on the page
     _roofs(axes, peaks)
     colours = dict(zip(dict.fromkeys(point["op"] for point in points), COLOURS * len(points), strict=False))
     for point in points:
@@ -66,29 +67,27 @@ def _roofs(axes: Any, peaks: dict[str, float]) -> None:
     """A slope for each way over memory, up to the level of fp32; a level for each kind of arithmetic."""
     left, right = axes.get_xlim()
     level = peaks.get("fp32_gflops", np.inf)
-    ways = [(name, peaks[f"{name}_gbps"]) for name in ("read", "write", "triad") if f"{name}_gbps" in peaks]
-    for _, rate in ways:
-        best = rate == max(value for _, value in ways)
+    ways = {name: peaks[f"{name}_gbps"] for name in ("read", "write", "triad") if f"{name}_gbps" in peaks}
+    fastest, grey = max(ways.values(), default=np.inf), "#444444"
+    for rate in ways.values():
         x = np.geomspace(left, right, 400)
-        y = np.where(rate * x <= level, rate * x, np.nan)
-        axes.plot(x, y, "-" if best else ":", color="#444444", lw=1.8 if best else 0.9, zorder=2)
+        style, width = ("-", 1.8) if rate == fastest else (":", 0.9)
+        axes.plot(x, np.where(rate * x <= level, rate * x, np.nan), style, color=grey, lw=width, zorder=2)
     if ways:
-        text = " · ".join(f"{name} {rate:.0f}" for name, rate in ways) + " GB/s"
-        best = max(rate for _, rate in ways)
-        at = max(left, axes.get_ylim()[0] / best) * 1.3
-        axes.annotate(text, (at, at * best), xytext=(0, 7), textcoords="offset points", fontsize=9, color="#444444",
-                      rotation=45, rotation_mode="anchor", transform_rotates_text=True)  # fmt: skip
+        text = " · ".join(f"{name} {rate:.0f}" for name, rate in ways.items()) + " GB/s"
+        at = max(left, axes.get_ylim()[0] / fastest) * 1.3
+        (x0, y0), (x1, y1) = axes.transData.transform([(at, at * fastest), (2 * at, 2 * at * fastest)])
+        axes.annotate(text, (at, at * fastest), xytext=(-4, 7), textcoords="offset points", fontsize=9, color=grey,
+                      rotation=np.degrees(np.arctan2(y1 - y0, x1 - x0)), rotation_mode="anchor")  # fmt: skip
     for name, text, style in (("fp32_gflops", "fp32 multiply-adds", "-"), ("int8_gops", "int8 dot products", "--")):
         if name in peaks:
-            start = peaks[name] / max((rate for _, rate in ways), default=np.inf)
-            axes.plot([max(start, left), right], [peaks[name]] * 2, style, color="#444444", lw=1.8, zorder=2)
+            axes.plot([max(peaks[name] / fastest, left), right], [peaks[name]] * 2, style, color=grey, lw=1.8, zorder=2)
             axes.annotate(f"{text} {peaks[name]:.0f} G/s", (right, peaks[name]), xytext=(-4, 4),
-                          textcoords="offset points", ha="right", fontsize=9, color="#444444")  # fmt: skip
+                          textcoords="offset points", ha="right", fontsize=9, color=grey)  # fmt: skip
 
 
 def _label(figure: Any, axes: Any, points: list[dict[str, Any]], colours: dict[str, str]) -> None:
     """A label right of each point; in a column of points they move down until none covers another."""
-    figure.canvas.draw()  # so that the transformation is final
     scale = figure.dpi / 72
     columns: dict[tuple[str, str], list[dict[str, Any]]] = {}
     seen: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -97,6 +96,7 @@ def _label(figure: Any, axes: Any, points: list[dict[str, Any]], colours: dict[s
     for point in seen.values():
         columns.setdefault((point["op"], point["case"]), []).append(point)
     taken: list[tuple[float, float]] = []  # lower left corners, in points
+    line = {"arrowstyle": "-", "lw": 0.4, "relpos": (0, 0.5)}
     for (op, case), column in columns.items():
         for i, point in enumerate(sorted(column, key=lambda point: -point["y"])):
             x, y = (value / scale for value in axes.transData.transform((point["x"], point["y"])))
@@ -108,5 +108,5 @@ def _label(figure: Any, axes: Any, points: list[dict[str, Any]], colours: dict[s
             axes.annotate(
                 text, (point["x"], point["y"]), xytext=(9, spot - y), textcoords="offset points", fontsize=7,
                 color=colours[op], weight="bold" if i == 0 else "normal",
-                arrowprops={"arrowstyle": "-", "color": colours[op], "lw": 0.4, "relpos": (0, 0.5)} if spot < y - 6 else None,
+                arrowprops=line | {"color": colours[op]} if spot < y - 6 else None,
             )  # fmt: skip
