@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from saccade.benchmarks.kernels.problem import Problem
+from saccade.benchmarks.kernels.problem import Peer, Problem
 from saccade.benchmarks.rows import Timing, compared
 from saccade.kernels.dispatch import Candidate
 from saccade.runtime.errors import KernelError
@@ -83,18 +83,17 @@ def gate(
     if not names:
         return {}, {}
     expected = problem.expected()
-    trials = [(name, partial(problem.run, name), problem.error, problem.tolerance) for name in names]
-    trials += [(peer.name, peer.run, peer.error, peer.tolerance) for peer in problem.peers if peer.name not in names]
+    ours = [Peer(name, partial(problem.run, name), problem.error, problem.tolerance) for name in names]
     runs: dict[str, Callable[[], Any]] = {}
     errors = {}
-    for name, run, error, tolerance in trials:
-        off = float(error(run(), expected))
-        if math.isnan(off) or off > tolerance:
-            report.failures.append(f"[{op}] {problem.case}: {name}: error {off:.3g}, allowed {tolerance:.3g}")
+    for one in [*ours, *problem.peers]:
+        off = float(one.error(one.run(), expected))
+        if math.isnan(off) or off > one.tolerance:
+            report.failures.append(f"[{op}] {problem.case}: {one.name}: error {off:.3g}, allowed {one.tolerance:.3g}")
             continue
-        runs[name] = run
-        if name in names:
-            errors[name] = off
+        runs[one.name] = one.run
+        if one.name in names:
+            errors[one.name] = off
     return runs, errors
 
 

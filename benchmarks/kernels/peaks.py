@@ -27,7 +27,8 @@ def isa() -> str:
     """The best kind of CPU that the native module knows and this machine is; empty without the module."""
     if native.module is None:
         return ""
-    return next(name for name, reason in native.module.peaks_candidates() if not reason)
+    best: str = next(name for name, reason in native.module.peaks_candidates() if not reason)
+    return best
 
 
 def measure(

@@ -1,7 +1,7 @@
 """The rows as a picture: operations a second over operations a byte, under what this machine reaches.
 
-A point is an op, a case and who ran it; filled ours, hollow a peer. The slope is memory, the level is arithmetic: a
-point on either can only be raised by doing less.
+A column is a case: filled points are ours, hollow ones its peers, who did the same work in their own time. The slope is
+memory, the level is arithmetic: a point on either can only be raised by doing less.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
-MARKERS = {"avx512vnni": "D", "avx512": "s", "avx2": "o", "neon": "P", "base": "v", "reference": "X"}
-SIZE, DPI = (13.0, 8.5), 150
-LINE = 9.0  # points from one label to the next
+FILLED, HOLLOW = ("D", "s", "o", "v", "P", "X", "^"), ("o", "s", "^", "D", "v", "p", "h")
+GREY = "#444444"
+SIZE, DPI = (13.5, 8.0), 150
+APART = 11.0  # points from one number to the next
 
 
 def draw(rows: Sequence[dict[str, Any]], peaks: dict[str, float], title: str, path: Path) -> None:
@@ -26,41 +27,71 @@ def draw(rows: Sequence[dict[str, Any]], peaks: dict[str, float], title: str, pa
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("matplotlib", "bench") from None
-    points = [point for row in rows for point in _points(row)]
+    columns = _columns(rows)
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.set(xscale="log", yscale="log", title=title, xlabel="operations a byte", ylabel="G operations a second")
     axes.grid(True, which="both", color="#eeeeee", linewidth=0.6)
     axes.set_axisbelow(True)
-    _limits(axes, points, peaks)
-    figure.canvas.draw()  # from here on a point has its place on the page
+    _limits(axes, columns, peaks)
+    colours = dict(zip(dict.fromkeys(column["op"] for column in columns), COLOURS * len(columns), strict=False))
+    _points(axes, columns, colours)
+    figure.draw_without_rendering()  # from here on a point has its place on the page
     _roofs(axes, peaks)
-    colours = dict(zip(dict.fromkeys(point["op"] for point in points), COLOURS * len(points), strict=False))
-    for point in points:
-        colour, ours = colours[point["op"]], point["ours"]
-        face = colour if ours else "white"
-        marker = MARKERS.get(point["name"], "o")
-        axes.plot(point["x"], point["y"], marker, color=colour, mfc=face, ms=7 if ours else 6, zorder=3)
-    _label(figure, axes, points, colours)
+    _number(figure, axes, columns, colours)
     try:
         figure.savefig(path)
     except OSError as error:
         raise NoSpace(f"cannot write {path}: {error.strerror}", hint="choose another folder") from None
 
 
-def _points(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Our point of a row, and that of each peer, which did the same work in its own time."""
-    flops, x = row["work"]["flops"], row["work"]["flops"] / row["work"]["bytes"]
-    runs = [(row["impl"], row["p50_ms"], True)] + [(b["name"], b["p50_ms"], False) for b in row["baselines"]]
-    about = {"op": row["op"], "case": row["case"], "x": x}
-    return [{**about, "name": name, "y": flops / ms / 1e6, "ours": ours} for name, ms, ours in runs]
+def _columns(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each op and case its operations a byte, and G operations a second of ours and of the peers by name."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        flops = row["work"]["flops"]
+        start = {"op": row["op"], "case": row["case"], "x": flops / row["work"]["bytes"], "ours": {}, "peers": {}}
+        column = found.setdefault((row["op"], row["case"]), start)
+        column["ours"][row["impl"]] = flops / row["p50_ms"] / 1e6
+        column["peers"] |= {peer["name"]: flops / peer["p50_ms"] / 1e6 for peer in row["baselines"]}
+    return list(found.values())
 
 
-def _limits(axes: Any, points: list[dict[str, Any]], peaks: dict[str, float]) -> None:
-    xs = [point["x"] for point in points] + [1.0]
-    ys = [point["y"] for point in points] + [value for name, value in peaks.items() if not name.endswith("gbps")]
-    axes.set_xlim(min(xs) / 3, max(max(xs) * 12, 30.0))
-    axes.set_ylim(min(ys, default=1.0) / 3, max(ys, default=100.0) * 2)
+def _limits(axes: Any, columns: list[dict[str, Any]], peaks: dict[str, float]) -> None:
+    xs = [1.0, *(column["x"] for column in columns)]
+    ys = [y for column in columns for y in (*column["ours"].values(), *column["peers"].values())]
+    ys += [value for name, value in peaks.items() if not name.endswith("gbps")]
+    axes.set_xlim(min(xs) / 2.5, max(max(xs) * 2.5, 30.0))
+    axes.set_ylim(min(ys, default=1.0) / 2, max(ys, default=100.0) * 2)
+
+
+def _points(axes: Any, columns: list[dict[str, Any]], colours: dict[str, str]) -> None:
+    """All points, a thin line through each column, and the legend of who is what."""
+    ours = dict(zip(dict.fromkeys(name for c in columns for name in c["ours"]), FILLED * 9, strict=False))
+    peers = dict(zip(dict.fromkeys(name for c in columns for name in c["peers"]), HOLLOW * 9, strict=False))
+    for column in columns:
+        colour, x = colours[column["op"]], column["x"]
+        ys = [*column["ours"].values(), *column["peers"].values()]
+        axes.plot([x, x], [min(ys), max(ys)], color=colour, lw=0.6, alpha=0.5, zorder=2)
+        for name, y in column["peers"].items():
+            axes.plot(x, y, peers[name], color=colour, mfc="white", ms=6, zorder=3)
+        for name, y in column["ours"].items():
+            axes.plot(x, y, ours[name], color=colour, ms=7, mec="white", mew=0.6, zorder=4)
+    for markers, face in ((ours, GREY), (peers, "white")):
+        for name, marker in markers.items():
+            axes.plot([], [], marker, color=GREY, mfc=face, ms=6, label=name)
+    for number, column in enumerate(columns, 1):
+        mark = {"marker": f"${number}$", "ls": "", "ms": 6 if number < 10 else 9, "color": colours[column["op"]]}
+        axes.plot([], [], label=_said(column), **mark)
+    if columns:
+        heading = "filled: ours; hollow: peers"
+        axes.figure.legend(loc="outside right upper", fontsize=8, title=heading, title_fontsize=8, frameon=False)
+
+
+def _said(column: dict[str, Any]) -> str:
+    name, best = max(column["ours"].items(), key=lambda item: item[1])
+    ratio = f", {best / max(column['peers'].values()):.1f} × the best peer" if column["peers"] else ""
+    return f"{column['op']}: {name}{ratio}\n{column['case']}"
 
 
 def _roofs(axes: Any, peaks: dict[str, float]) -> None:
@@ -68,45 +99,34 @@ def _roofs(axes: Any, peaks: dict[str, float]) -> None:
     left, right = axes.get_xlim()
     level = peaks.get("fp32_gflops", np.inf)
     ways = {name: peaks[f"{name}_gbps"] for name in ("read", "write", "triad") if f"{name}_gbps" in peaks}
-    fastest, grey = max(ways.values(), default=np.inf), "#444444"
+    fastest = max(ways.values(), default=np.inf)
     for rate in ways.values():
         x = np.geomspace(left, right, 400)
         style, width = ("-", 1.8) if rate == fastest else (":", 0.9)
-        axes.plot(x, np.where(rate * x <= level, rate * x, np.nan), style, color=grey, lw=width, zorder=2)
+        axes.plot(x, np.where(rate * x <= level, rate * x, np.nan), style, color=GREY, lw=width, zorder=2)
     if ways:
         text = " · ".join(f"{name} {rate:.0f}" for name, rate in ways.items()) + " GB/s"
         at = max(left, axes.get_ylim()[0] / fastest) * 1.3
         (x0, y0), (x1, y1) = axes.transData.transform([(at, at * fastest), (2 * at, 2 * at * fastest)])
-        axes.annotate(text, (at, at * fastest), xytext=(-4, 7), textcoords="offset points", fontsize=9, color=grey,
+        axes.annotate(text, (at, at * fastest), xytext=(-4, 7), textcoords="offset points", fontsize=9, color=GREY,
                       rotation=np.degrees(np.arctan2(y1 - y0, x1 - x0)), rotation_mode="anchor")  # fmt: skip
     for name, text, style in (("fp32_gflops", "fp32 multiply-adds", "-"), ("int8_gops", "int8 dot products", "--")):
         if name in peaks:
-            axes.plot([max(peaks[name] / fastest, left), right], [peaks[name]] * 2, style, color=grey, lw=1.8, zorder=2)
+            axes.plot([max(peaks[name] / fastest, left), right], [peaks[name]] * 2, style, color=GREY, lw=1.8, zorder=2)
             axes.annotate(f"{text} {peaks[name]:.0f} G/s", (right, peaks[name]), xytext=(-4, 4),
-                          textcoords="offset points", ha="right", fontsize=9, color=grey)  # fmt: skip
+                          textcoords="offset points", ha="right", fontsize=9, color=GREY)  # fmt: skip
 
 
-def _label(figure: Any, axes: Any, points: list[dict[str, Any]], colours: dict[str, str]) -> None:
-    """A label right of each point; in a column of points they move down until none covers another."""
+def _number(figure: Any, axes: Any, columns: list[dict[str, Any]], colours: dict[str, str]) -> None:
+    """A number over the best point of each column; the legend says what it stands for."""
     scale = figure.dpi / 72
-    columns: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    seen: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for point in points:  # a peer stands in several rows: it is labelled once
-        seen.setdefault((point["op"], point["case"], point["name"]), point)
-    for point in seen.values():
-        columns.setdefault((point["op"], point["case"]), []).append(point)
-    taken: list[tuple[float, float]] = []  # lower left corners, in points
-    line = {"arrowstyle": "-", "lw": 0.4, "relpos": (0, 0.5)}
-    for (op, case), column in columns.items():
-        for i, point in enumerate(sorted(column, key=lambda point: -point["y"])):
-            x, y = (value / scale for value in axes.transData.transform((point["x"], point["y"])))
-            text = point["name"] + (f"  {op}: {case}" if i == 0 else "")
-            spot = y - 3
-            while any(abs(spot - other) < LINE and abs(x - at) < 150 for at, other in taken):
-                spot -= LINE / 3
-            taken.append((x, spot))
-            axes.annotate(
-                text, (point["x"], point["y"]), xytext=(9, spot - y), textcoords="offset points", fontsize=7,
-                color=colours[op], weight="bold" if i == 0 else "normal",
-                arrowprops=line | {"color": colours[op]} if spot < y - 6 else None,
-            )  # fmt: skip
+    taken: list[tuple[float, float]] = []
+    for number, column in enumerate(columns, 1):
+        best = max(column["ours"].values())
+        x, y = (value / scale for value in axes.transData.transform((column["x"], best)))
+        spot = y + 7
+        while any(abs(spot - other) < APART and abs(x - at) < 1.5 * APART for at, other in taken):
+            spot += 1
+        taken.append((x, spot))
+        axes.annotate(str(number), (column["x"], best), xytext=(0, spot - y), textcoords="offset points", fontsize=9,
+                      ha="center", color=colours[column["op"]], weight="bold")  # fmt: skip

@@ -233,7 +233,7 @@ def test_the_picture(world, tmp_path):
     roofline.draw(rows, PEAKS, "a machine", tmp_path / "roof.svg")
     text = (tmp_path / "roof.svg").read_text()
     assert text.startswith("<?xml")
-    points = [point for row in rows for point in roofline._points(row)]
-    assert {(point["name"], point["ours"]) for point in points} == {("fast", True), ("slow", True), ("peer", False)}
-    assert points[0]["x"] == pytest.approx(2 / 3)
-    assert [round(point["y"]) for point in points] == [20, 5, 10, 5]
+    (column,) = roofline._columns(rows)
+    assert column["x"] == pytest.approx(2 / 3)
+    assert column["ours"] == {"fast": pytest.approx(20), "slow": pytest.approx(10)}
+    assert column["peers"] == {"peer": pytest.approx(5)}
