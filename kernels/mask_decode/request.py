@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from saccade.kernels import native
 from saccade.runtime.errors import SpecError
 
 MOST = 65_535  # pixels a side
@@ -26,9 +27,12 @@ class Request(NamedTuple):
     stability: np.ndarray  # (M,) float32
     places: np.ndarray  # (M,) int64: where in `dense` a mask goes, -1 for none
     dense: np.ndarray
+    threads: int
 
 
-def check(low: Any, model: Any, valid: Any, original: Any, threshold: Any, offset: Any, dense: Any) -> Request:
+def check(
+    low: Any, model: Any, valid: Any, original: Any, threshold: Any, offset: Any, dense: Any, threads: Any
+) -> Request:
     """The request that these arguments of mask_decode make. Raises SpecError."""
     if not isinstance(low, np.ndarray) or low.dtype != np.float32 or low.ndim != 3:
         given = f"{low.shape} {low.dtype}" if isinstance(low, np.ndarray) else type(low).__name__
@@ -47,7 +51,7 @@ def check(low: Any, model: Any, valid: Any, original: Any, threshold: Any, offse
     return Request(
         np.ascontiguousarray(low), model, valid, original, _thresholds(threshold, offset),
         np.zeros((masks, 4), np.int32), np.zeros(masks, np.int64), np.zeros(masks, np.float32), places,
-        np.empty((len(chosen), *original), np.bool_),
+        np.empty((len(chosen), *original), np.bool_), native.thread_count("mask_decode", threads),
     )  # fmt: skip
 
 
