@@ -18,6 +18,8 @@
 
 namespace py = pybind11;
 
+void bind_launch(py::module_& m);  // python_launch.cpp
+
 namespace {
 
 void check(int status) {
@@ -136,4 +138,5 @@ PYBIND11_MODULE(_native, m) {
     m.def("mask_decode_candidates", &candidates<saccade_mask_decode_candidate, saccade_mask_decode_unusable>);
     m.def("nms", &nms);
     m.def("nms_candidates", &candidates<saccade_nms_candidate, saccade_nms_unusable>);
+    bind_launch(m);
 }
