@@ -12,6 +12,8 @@ from typing import Any
 
 from saccade.kernels.dispatch import Candidate
 
+MISSING = "the native module was not built; build saccade where there is a C++ compiler"
+
 try:
     module: Any = import_module("saccade._native")
 except ImportError:  # a build without a compiler; the references still run
@@ -23,7 +25,7 @@ def candidate(op: str, name: str, run: Callable[..., Any]) -> Candidate:
 
     def unusable(*_: Any) -> str:
         if module is None:
-            return "the native module was not built; build saccade where there is a C++ compiler"
+            return MISSING
         return _reasons(op).get(name, "the native module was built for another kind of CPU")
 
     return Candidate(name, unusable, partial(run, name))

@@ -1,8 +1,8 @@
 """relpos_attention on a GPU: flash attention whose key block is one row of the picture.
 
-The rh term is then one number a query and block, and the rw block stays in registers for the whole loop: no N × N bias
-exists. Softmax state and biases are float32; products are the tensor cores' for float16 and bfloat16, IEEE float32 else.
-Compiled ahead of time by saccade.kernels.aot; nothing imports this at run time.
+The rh term is then one number a query and block, and the rw block stays in registers for the whole loop: no N × N
+bias exists. Softmax state and biases are float32; products are the tensor cores' for float16 and bfloat16, and IEEE
+float32 else. Compiled ahead of time by saccade.kernels.aot; nothing imports this at run time.
 """
 
 from __future__ import annotations
@@ -80,12 +80,14 @@ def variants() -> list[dict[str, Any]]:
 
 def _variant(dtype: str, depth: int, columns: int) -> dict[str, Any]:
     wide = dtype == "fp32"
+    widest = wide and (depth, columns) == (128, 64)
     return {
         "name": f"{dtype}.d{depth}.n{columns}",
         "signature": {**dict.fromkeys(POINTERS, f"*{dtype}"), **dict.fromkeys(INTEGERS, "i32"), "scale": "fp32"},
         "constexprs": {"BM": _BLOCKS[wide, depth, columns], "BN": columns, "BD": depth},
         "divisible": [*POINTERS, "depth"],
         "warps": 8,
-        "stages": 1 if wide and depth > 64 else 2,
+        "stages": 1 if widest else 2,
         "fuse": True,
+        "stack": 400 if widest else 0,  # bytes that may spill
     }
