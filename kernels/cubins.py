@@ -65,10 +65,9 @@ def _cuda(op: str, functions: tuple[tuple[str, tuple[str, int]], ...], places: t
     if file is None:
         raise KernelError(f"[{op}] no CUDA kernels: saccade was built without nvcc", hint=BUILD)
     image = file.read_bytes()
-    native_ = native.module
     return {
-        name: native_.GpuKernel([native_.GpuVariant(image, name, threads, 0, [])], kinds)
-        for name, (kinds, threads) in functions.items()
+        name: native.module.GpuKernel([native.module.GpuVariant(image, name, threads, 0, [])], kinds)
+        for name, (kinds, threads) in functions
     }
 
 

@@ -39,18 +39,19 @@ class Queue(NamedTuple):
             raise KernelError(str(error), hint="`saccade doctor` shows the driver and what was built for it") from None
 
 
-def candidate(op: str, name: str, kernels: Callable[[int], Any], run: Callable[..., Any]) -> Candidate:
+def candidate(op: str, name: str, kernels: Callable[..., Any], run: Callable[..., Any]) -> Candidate:
     """The candidate `name` of `op`.
 
-    kernels: gives the kernels for a compute capability, or raises KernelError with the reason why there are none
+    kernels: takes a compute capability and what dispatch passes, if anything; gives the kernels, or raises KernelError
+        with the reason why there are none
     run: takes what dispatch passes; its arrays are on one device
     """
 
-    def unusable(*_: Any) -> str:
+    def unusable(*args: Any) -> str:
         if reason := machine():
             return reason
         try:
-            kernels(_capability())
+            kernels(_capability(), *args)
         except KernelError as error:
             return error.message.removeprefix(f"[{op}] ")
         return ""

@@ -117,6 +117,21 @@ std::vector<py::bytes> mask_decode(const std::string& candidate, const py::array
     return {counts.begin(), counts.end()};
 }
 
+// The text of each mask's run lengths; those of mask m begin at starts[m].
+std::vector<py::bytes> mask_decode_text(const py::array_t<uint32_t>& edges, const py::array_t<int64_t>& starts,
+                                        int64_t pixels) {
+    std::vector<py::bytes> texts;
+    std::vector<char> room;
+    for (py::ssize_t m = 0; m < starts.shape(0); ++m) {
+        const int64_t end = m + 1 < starts.shape(0) ? starts.at(m + 1) : edges.shape(0), count = end - starts.at(m);
+        room.resize(static_cast<size_t>(8 * (count + 1)));
+        const int64_t size = saccade_mask_text(edges.data() + starts.at(m), count, pixels, room.data());
+        if (size < 0) throw std::bad_alloc();
+        texts.emplace_back(room.data(), static_cast<size_t>(size));
+    }
+    return texts;
+}
+
 using Candidates = std::vector<std::pair<std::string, std::string>>;
 
 template <const char* (*name)(int), const char* (*unusable)(int)>
@@ -136,6 +151,7 @@ PYBIND11_MODULE(_native, m) {
           "(name, why it cannot run here) in order");
     m.def("mask_decode", &mask_decode);
     m.def("mask_decode_candidates", &candidates<saccade_mask_decode_candidate, saccade_mask_decode_unusable>);
+    m.def("mask_decode_text", &mask_decode_text);
     m.def("nms", &nms);
     m.def("nms_candidates", &candidates<saccade_nms_candidate, saccade_nms_unusable>);
     bind_launch(m);

@@ -28,15 +28,14 @@ COLUMNS, CHUNK = 128, 4  # columns, and words of 32 rows, of a block of mask_bit
 Kernels = dict[str, Any]
 
 
-def cuda(capability: int) -> Kernels:
+def cuda(*_: Any) -> Kernels:
     """The kernels in CUDA C++. Raises KernelError where none were built."""
-    del capability  # one file has them all
     return cubins.cuda("mask_decode", FUNCTIONS)
 
 
-def triton(capability: int) -> Kernels:
+def triton(capability: int, *_: Any) -> Kernels:
     """The same with bits and statistics by Triton. Raises KernelError where none were built."""
-    return {**cuda(capability), "mask_bits": cubins.triton("mask_decode", "fp32", capability)[0]}
+    return {**cuda(), "mask_bits": cubins.triton("mask_decode", "fp32", capability)[0]}
 
 
 def run(kernels_of: Any, r: Request) -> list[bytes]:

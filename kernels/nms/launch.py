@@ -28,15 +28,14 @@ MOST = TILE * 65_535  # boxes: the grid's second axis
 Kernels = dict[str, Any]
 
 
-def cuda(capability: int) -> Kernels:
+def cuda(*_: Any) -> Kernels:
     """The kernels in CUDA C++. Raises KernelError where none were built."""
-    del capability  # one file has them all
     return cubins.cuda("nms", FUNCTIONS)
 
 
-def triton(capability: int) -> Kernels:
+def triton(capability: int, *_: Any) -> Kernels:
     """The same with the matrix by Triton, and no more of it. Raises KernelError where none were built."""
-    return {**cuda(capability), "nms_matrix": cubins.triton("nms", "fp32", capability)[0]}
+    return {**cuda(), "nms_matrix": cubins.triton("nms", "fp32", capability)[0]}
 
 
 def suppress(kernels: Kernels, r: Request) -> tuple[Any, Any]:
