@@ -14,7 +14,9 @@
 
 #include "saccade/mask_decode.h"
 #include "saccade/nms.h"
+#include "saccade/relpos_attention.h"
 #include "saccade/resize_normalize.h"
+#include "threads.h"
 
 namespace py = pybind11;
 
@@ -132,6 +134,37 @@ std::vector<py::bytes> mask_decode_text(const py::array_t<uint32_t>& edges, cons
     return texts;
 }
 
+saccade_relpos_array walk(const py::array& a) {
+    const auto items = [&a](py::ssize_t axis) { return static_cast<int64_t>(a.strides(axis) / a.itemsize()); };
+    return {a.data(), {items(0), items(1), items(2)}};
+}
+
+void relpos_attention(const std::string& candidate, const py::array& q, const py::array& k, const py::array& v,
+                      const py::array& rh, const py::array& rw, float scale, int64_t threads, py::array out) {
+    const saccade_relpos_array to = walk(out);
+    const saccade_relpos_request r{q.itemsize() == 4 ? SACCADE_F32 : SACCADE_F16,
+                                   q.shape(0),
+                                   q.shape(1),
+                                   rh.shape(3),
+                                   rw.shape(3),
+                                   q.shape(3),
+                                   walk(q),
+                                   walk(k),
+                                   walk(v),
+                                   walk(rh),
+                                   walk(rw),
+                                   scale,
+                                   out.mutable_data(),
+                                   {to.stride[0], to.stride[1], to.stride[2]},
+                                   threads > 1 ? saccade::threads_for_a_call(threads) : saccade_parallel{}};
+    int status;
+    {
+        py::gil_scoped_release release;
+        status = saccade_relpos_attention(candidate.c_str(), &r);
+    }
+    check(status);
+}
+
 using Candidates = std::vector<std::pair<std::string, std::string>>;
 
 template <const char* (*name)(int), const char* (*unusable)(int)>
@@ -152,6 +185,9 @@ PYBIND11_MODULE(_native, m) {
     m.def("mask_decode", &mask_decode);
     m.def("mask_decode_candidates", &candidates<saccade_mask_decode_candidate, saccade_mask_decode_unusable>);
     m.def("mask_decode_text", &mask_decode_text);
+    m.def("relpos_attention", &relpos_attention);
+    m.def("relpos_attention_candidates",
+          &candidates<saccade_relpos_attention_candidate, saccade_relpos_attention_unusable>);
     m.def("nms", &nms);
     m.def("nms_candidates", &candidates<saccade_nms_candidate, saccade_nms_unusable>);
     bind_launch(m);

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from saccade.kernels import native
 from saccade.kernels.dispatch import Candidate, pick
 from saccade.kernels.relpos_attention import reference
 from saccade.runtime.errors import SpecError
@@ -29,7 +30,25 @@ class Request(NamedTuple):
     out: np.ndarray
 
 
-CANDIDATES = (Candidate("reference", lambda *_: "", reference.run),)
+def _run(name: str, r: Request) -> None:
+    native.module.relpos_attention(name, *r)
+
+
+def _native(name: str) -> Candidate:
+    compiled = native.candidate("relpos_attention", name, _run)
+
+    def unusable(request: Request | None = None) -> str:
+        if request is not None and request.q.dtype == np.float64:
+            return "float64 is for the reference alone"
+        return compiled.unusable()
+
+    return Candidate(name, unusable, compiled.run)
+
+
+CANDIDATES = (
+    *(_native(name) for name in ("avx512", "avx2", "base")),
+    Candidate("reference", lambda *_: "", reference.run),
+)
 
 
 def relpos_attention(
@@ -50,7 +69,7 @@ def relpos_attention(
         which every bias is −inf gives zeros
     scale: 1/√D by default
     threads: over which batch, heads and blocks of queries are shared out; the bits do not depend on it
-    impl: a candidate to force. Half precision is computed in float32 by all
+    impl: a candidate to force: avx512, avx2, base or reference. Half precision is computed in float32 by all
     Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.
     Source: SAM (arXiv 2304.02643) after MViTv2 (arXiv 2112.01526, eq. 4); in blocks as arXiv 2205.14135.
     """

@@ -1,4 +1,4 @@
-"""relpos_attention, the specification: MViTv2's decomposed relative positions (arXiv 2112.01526, eq. 4) as SAM has them.
+"""relpos_attention, the specification: decomposed relative positions (MViTv2, arXiv 2112.01526, eq. 4) as SAM has them.
 
     s[n, m] = scale · q[n]·k[m] + rh[n, m // Wk] + rw[n, m % Wk]        out[n] = Σₘ softmax(s[n])[m] · v[m]
 

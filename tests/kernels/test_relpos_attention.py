@@ -1,4 +1,4 @@
-"""relpos_attention: every candidate against float64, the ONNX body against the reference, the reference against loops."""
+"""relpos_attention: every candidate against float64, the ONNX body against the reference, that against loops."""
 
 from __future__ import annotations
 
