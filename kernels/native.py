@@ -16,6 +16,8 @@ from saccade.runtime.errors import SpecError
 
 MOST_THREADS = 1024
 
+MISSING = "the native module was not built; build saccade where there is a C++ compiler"
+
 try:
     module: Any = import_module("saccade._native")
 except ImportError:  # a build without a compiler; the references still run
@@ -27,7 +29,7 @@ def candidate(op: str, name: str, run: Callable[..., Any]) -> Candidate:
 
     def unusable(*_: Any) -> str:
         if module is None:
-            return "the native module was not built; build saccade where there is a C++ compiler"
+            return MISSING
         return _reasons(op).get(name, "the native module was built for another kind of CPU")
 
     return Candidate(name, unusable, partial(run, name))

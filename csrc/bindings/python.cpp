@@ -21,6 +21,8 @@
 
 namespace py = pybind11;
 
+void bind_launch(py::module_& m);  // python_launch.cpp
+
 namespace {
 
 void check(int status) {
@@ -148,6 +150,21 @@ std::vector<py::bytes> mask_decode(const std::string& candidate, const py::array
     return {counts.begin(), counts.end()};
 }
 
+// The text of each mask's run lengths; those of mask m begin at starts[m].
+std::vector<py::bytes> mask_decode_text(const py::array_t<uint32_t>& edges, const py::array_t<int64_t>& starts,
+                                        int64_t pixels) {
+    std::vector<py::bytes> texts;
+    std::vector<char> room;
+    for (py::ssize_t m = 0; m < starts.shape(0); ++m) {
+        const int64_t end = m + 1 < starts.shape(0) ? starts.at(m + 1) : edges.shape(0), count = end - starts.at(m);
+        room.resize(static_cast<size_t>(8 * (count + 1)));
+        const int64_t size = saccade_mask_text(edges.data() + starts.at(m), count, pixels, room.data());
+        if (size < 0) throw std::bad_alloc();
+        texts.emplace_back(room.data(), static_cast<size_t>(size));
+    }
+    return texts;
+}
+
 saccade_relpos_array walk(const py::array& a) {
     const auto items = [&a](py::ssize_t axis) { return static_cast<int64_t>(a.strides(axis) / a.itemsize()); };
     return {a.data(), {items(0), items(1), items(2)}};
@@ -212,6 +229,7 @@ PYBIND11_MODULE(_native, m) {
           "(name, why it cannot run here) in order");
     m.def("mask_decode", &mask_decode);
     m.def("mask_decode_candidates", &candidates<saccade_mask_decode_candidate, saccade_mask_decode_unusable>);
+    m.def("mask_decode_text", &mask_decode_text);
     m.def("relpos_attention", &relpos_attention);
     m.def("relpos_attention_candidates",
           &candidates<saccade_relpos_attention_candidate, saccade_relpos_attention_unusable>);
@@ -221,4 +239,5 @@ PYBIND11_MODULE(_native, m) {
     m.def("peaks_candidates", &candidates<saccade_peaks_candidate, saccade_peaks_unusable>);
     m.def("nms", &nms);
     m.def("nms_candidates", &candidates<saccade_nms_candidate, saccade_nms_unusable>);
+    bind_launch(m);
 }

@@ -221,6 +221,19 @@ int saccade_mask_decode(const char* candidate, const struct saccade_mask_request
     return status == SACCADE_OK ? status : saccade::fail(OP, status, "out of memory");
 }
 
+int64_t saccade_mask_text(const uint32_t* edges, int64_t count, int64_t pixels, char* text) {
+    try {
+        ours::Runs runs;
+        const uint32_t end = 0;
+        runs.change(edges, count, 0);
+        runs.change(&end, 1, pixels);
+        std::copy(runs.text(), runs.text() + runs.size(), text);
+        return runs.size();
+    } catch (const std::exception&) {  // only allocation throws
+        return -1;
+    }
+}
+
 const char* saccade_mask_decode_candidate(int index) { return saccade::name_of(ours::CANDIDATES, index); }
 
 const char* saccade_mask_decode_unusable(int index) { return saccade::unusable(ours::CANDIDATES, index); }
