@@ -38,7 +38,11 @@ class Heads(nn.Module):
         out = attention.out_proj if hasattr(attention, "out_proj") else attention.o_proj
         heads, scale = attention.num_attention_heads, float(attention.scaling)
         self.heads = heads
-        for name, layer, factor in (("q", attention.q_proj, scale), ("k", attention.k_proj, 1), ("v", attention.v_proj, 1)):
+        for name, layer, factor in (
+            ("q", attention.q_proj, scale),
+            ("k", attention.k_proj, 1),
+            ("v", attention.v_proj, 1),
+        ):
             weight = layer.weight.detach() * factor
             self.register_buffer(f"w{name}", weight.unflatten(0, (heads, -1)).transpose(1, 2).contiguous())
         self.register_buffer("bq", (attention.q_proj.bias.detach() * scale).reshape(heads, 1, -1).contiguous())
@@ -91,7 +95,9 @@ class Block(nn.Module):
         self.norms = nn.ModuleList([block.layer_norm1, block.layer_norm2, block.layer_norm3, block.layer_norm4])
         self.mlp = block.mlp
 
-    def forward(self, tokens: Tensor, place: Tensor, image: Tensor, where: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, place: Tensor, image: Tensor, where: Tensor, absent: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """place: the tokens as they came; where: the image's positions; absent: (B, P, 1, 1, T)."""
         if self.first:
             tokens = self.norms[0](self.own.among(tokens, tokens, absent))
@@ -126,7 +132,9 @@ class Prompts(nn.Module):
         self.register_buffer("b2", embed.conv2.bias.detach())
         none = encoder.no_mask_embed.weight.detach()
         self.register_buffer("none", none.reshape(-1))
-        self.register_buffer("w3", torch.cat([embed.conv3.weight.detach().flatten(1).T, embed.conv3.bias.detach()[None] - none]))
+        self.register_buffer(
+            "w3", torch.cat([embed.conv3.weight.detach().flatten(1).T, embed.conv3.bias.detach()[None] - none])
+        )
 
     def sparse(self, points: Tensor, labels: Tensor) -> Tensor:
         """(B, P, N, 2) pixels and (B, P, N) labels → (B, P, N, C)."""
@@ -156,7 +164,9 @@ class Decoder(nn.Module):
         tokens = [layer.weight.detach() for layer in (*start, decoder.iou_token, decoder.mask_tokens)]
         self.first, self.masks = len(start), decoder.num_mask_tokens
         self.register_buffer("tokens", torch.cat(tokens))
-        self.register_buffer("where", model.get_image_wide_positional_embeddings().detach()[0].flatten(1).T.contiguous())
+        self.register_buffer(
+            "where", model.get_image_wide_positional_embeddings().detach()[0].flatten(1).T.contiguous()
+        )
         transformer = decoder.transformer
         self.blocks = nn.ModuleList(Block(layer) for layer in transformer.layers)
         self.last, self.norm = Heads(transformer.final_attn_token_to_image), transformer.layer_norm_final_attn
@@ -165,14 +175,19 @@ class Decoder(nn.Module):
         self.iou = decoder.iou_prediction_head
         self.judge = decoder.pred_obj_score_head if self.judged else None
 
-    def forward(self, embedding: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """[fine0, fine1,] points, labels, mask, has_mask → logits (B, P, M, 4 h, 4 w), iou (B, P, M) [, object_score]."""
-        fine, (points, labels, mask, has_mask) = rest[:-4], rest[-4:]
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """embedding [, fine0, fine1], points, labels, mask, has_mask → logits (B, P, M, 4 h, 4 w), iou (B, P, M)
+        [, object_score (B, P)].
+        """
+        embedding, *fine = given[:-4]
+        points, labels, mask, has_mask = given[-4:]
         batch, count = labels.shape[0], labels.shape[1]
         place = torch.cat([self.tokens.expand(batch, count, -1, -1), self.prompts.sparse(points, labels)], 2)
         gone = F.pad((labels == -2).to(place.dtype) * FAR, (len(self.tokens), 0))
         absent = gone[:, :, None, None, :]
-        image = (embedding.flatten(2).transpose(1, 2) + self.prompts.none).unsqueeze(1) + self.prompts.dense(mask, has_mask)
+        image = (embedding.flatten(2).transpose(1, 2) + self.prompts.none).unsqueeze(1) + self.prompts.dense(
+            mask, has_mask
+        )
         tokens = place
         for block in self.blocks:
             tokens, image = block(tokens, place, image, self.where, absent)

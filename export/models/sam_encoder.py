@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DOMAIN, OP = "saccade", "RelPosAttention"
+from saccade.kernels.relpos_attention.onnx import DOMAIN, NAME, VERSION
 
 
 def relpos_attention(q: Tensor, k: Tensor, v: Tensor, rh: Tensor, rw: Tensor, scale: float) -> Tensor:
@@ -30,7 +30,12 @@ def relpos_attention(q: Tensor, k: Tensor, v: Tensor, rh: Tensor, rw: Tensor, sc
     """
     if torch.compiler.is_exporting():
         node: Tensor = torch.onnx.ops.symbolic(
-            f"{DOMAIN}::{OP}", (q, k, v, rh, rw), attrs={"scale": scale}, dtype=q.dtype, shape=q.shape, version=1
+            f"{DOMAIN}::{NAME}",
+            (q, k, v, rh, rw),
+            attrs={"scale": scale},
+            dtype=q.dtype,
+            shape=q.shape,
+            version=VERSION,
         )
         return node
     heads = []
@@ -57,7 +62,10 @@ class Block(nn.Module):
         self.register_buffer("bq", bias[:width].clone())
         self.register_buffer("wo", attention.proj.weight.detach().T.contiguous())
         self.register_buffer("bo", attention.proj.weight.detach() @ bias[2 * width :] + attention.proj.bias.detach())
-        for name, table in (("rows", _table(attention, "h", self.window)), ("cols", _table(attention, "w", self.window))):
+        for name, table in (
+            ("rows", _table(attention, "h", self.window)),
+            ("cols", _table(attention, "w", self.window)),
+        ):
             self.register_buffer(name, table)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,7 +136,11 @@ class Encoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels: (B, 3, S, S) → (B, C, h, w)."""
         n, k = self.grid, self.patch
-        patches = pixels.reshape(-1, pixels.shape[1], n, k, n, k).permute(0, 2, 4, 1, 3, 5).reshape(-1, n * n, self.embed.shape[0])
+        patches = (
+            pixels.reshape(-1, pixels.shape[1], n, k, n, k)
+            .permute(0, 2, 4, 1, 3, 5)
+            .reshape(-1, n * n, self.embed.shape[0])
+        )
         x = patches @ self.embed + self.start
         for block in self.blocks:
             x = block(x)
