@@ -1,14 +1,10 @@
-"""The figures in a checkpoint's metrics.json: `python -m zoo.metrics zoo/checkpoints/clip-tiny` measures them again.
+"""The figures of a CLIP checkpoint of the zoo: zero-shot accuracy and retrieval.
 
-With --write the file is brought up to date; how the checkpoint was trained (run, curve) stays as it is.
+encode_image, encode_text -> quick_metrics (the curve of a run) or clip_metrics -> what docs/zoo.md says
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +20,7 @@ from saccade.zoo.evaluate import (
     retrieval_pictures,
     zero_shot,
 )
+from saccade.zoo.metrics import setting
 from saccade.zoo.scene import LEVELS
 
 if TYPE_CHECKING:
@@ -46,13 +43,8 @@ def quick_metrics(encode_image: EncodeImage, encode_text: EncodeText) -> dict[st
 
 def clip_metrics(model: torch.nn.Module, encode_image: EncodeImage, encode_text: EncodeText) -> dict[str, Any]:
     """Everything that is reported of a CLIP checkpoint, on pictures that training and curve never saw."""
-    import torch
-    import transformers
-
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__},
-        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        **setting(model),
         "zero_shot": _zero_shot(encode_image, encode_text),
         "retrieval": _retrieval(encode_image, encode_text),
     }
@@ -92,31 +84,3 @@ def _retrieval(encode_image: EncodeImage, encode_text: EncodeText) -> dict[str, 
 def _shrink(pixels: NDArray[np.uint8], size: int = 64) -> NDArray[np.uint8]:
     resized = [Image.fromarray(p).resize((size, size), Image.Resampling.BICUBIC) for p in pixels]
     return np.stack([np.asarray(p) for p in resized])
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m zoo.metrics", description="measure a CLIP checkpoint of the zoo")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--write", action="store_true", help="into the folder's metrics.json")
-    options = parser.parse_args(arguments)
-    measured = _measure(options.folder)
-    if options.write:
-        path = options.folder / "metrics.json"
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        measured = {"run": kept.get("run", {}), **measured, "curve": kept.get("curve", [])}
-        path.write_text(json.dumps(measured, indent=2) + "\n")
-    print(json.dumps(measured, indent=2))
-    return 0
-
-
-def _measure(folder: Path) -> dict[str, Any]:
-    from transformers import CLIPModel, CLIPTokenizer
-
-    from saccade.zoo.recipes.clip import encoders
-
-    model = CLIPModel.from_pretrained(folder).eval()
-    return clip_metrics(model, *encoders(model, CLIPTokenizer.from_pretrained(folder)))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,16 +1,16 @@
 """The figures of a SAM checkpoint of the zoo: mean IoU by kind of prompt, and how wrong the predicted IoU is.
 
-    encode, decode -> quick_metrics (the curve of a run) or segmentation_metrics -> what metrics.json and docs/zoo.md say
+encode, decode -> quick_metrics (the curve of a run) or segmentation_metrics -> what metrics.json and docs/zoo.md say
 """
 
 from __future__ import annotations
 
-import platform
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.zoo.metrics import setting
 from saccade.zoo.scene import LEVELS
 from saccade.zoo.segmentation import Decode, Encode, Score, Targets, boxed, one_click, target_pictures, three_clicks
 
@@ -35,15 +35,7 @@ def quick_metrics(encode: Encode, decode: Decode) -> dict[str, float]:
 
 def sam_metrics(model: torch.nn.Module, encode: Encode, decode: Decode) -> dict[str, Any]:
     """Everything that is reported of a SAM checkpoint, on pictures that training and curve never saw."""
-    import torch
-    import transformers
-
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__},
-        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-        **segmentation_metrics(encode, decode),
-    }
+    return {**setting(model), **segmentation_metrics(encode, decode)}
 
 
 def segmentation_metrics(encode: Encode, decode: Decode, targets: int = TARGETS) -> dict[str, Any]:

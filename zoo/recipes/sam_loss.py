@@ -1,7 +1,7 @@
 """SAM's loss: focal and dice of the best of three masks, and what the head that predicts IoU is held to.
 
-Kirillov et al. 2023, arXiv 2304.02643, appendix A: focal : dice : IoU = 20 : 1 : 1, the minimum over the ambiguity-aware
-masks. Here the IoU head learns from all four masks, not only from the best one: at use it is asked about all of them.
+Kirillov et al. 2023, arXiv 2304.02643, appendix A: focal : dice : IoU = 20 : 1 : 1, the minimum over the three masks.
+Here the IoU head learns from all four masks, not only from the best one: at use it is asked about all of them.
 """
 
 from __future__ import annotations

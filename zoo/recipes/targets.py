@@ -1,6 +1,6 @@
 """Batches of fresh pictures with what a click in them can mean: things, and the parts that lie on them.
 
-    scenes of a mix of levels -> pictures (B) and P targets of each, masks of whole things or of parts
+scenes of a mix of levels -> pictures (B) and P targets of each, masks of whole things or of parts
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from saccade.zoo.world import LEVELS, Rendered, Scene, render, sample_scene
 
 __all__ = ["TRAINING_STREAM", "Batch", "draw_batch"]
 
-PARTS, UNNAMED, OBLONG = 0.4, 0.3, 0.2  # shares of scenes with parts, things without a colour's name, pictures not square
+PARTS, UNNAMED, OBLONG = 0.4, 0.3, 0.2  # shares of scenes with parts, of things in unnamed colours, of oblong pictures
 NARROWEST = 0.6  # the shorter side of an oblong picture, share of the longer
 
 
