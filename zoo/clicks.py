@@ -55,7 +55,7 @@ def correction(wanted: Masks, found: Masks) -> tuple[NDArray[np.int64], NDArray[
     missing, surplus = wanted & ~found, found & ~wanted
     labels = np.where(depth(surplus).max((1, 2)) > depth(missing).max((1, 2)), 0, 1)
     regions = np.where(labels[:, None, None] == 1, missing, surplus)
-    regions = np.where(regions.any((1, 2))[:, None, None], regions, wanted)
+    regions = np.where(_some(regions), regions, wanted)
     return deepest(regions), labels
 
 
@@ -68,7 +68,7 @@ def scattered(
     Returns points (N, 2) x, y in pixels and labels (N,): 1 where the pixel is wanted, else 0.
     """
     count, _, width = wrong.shape
-    regions = np.where(wrong.any((1, 2))[:, None, None], wrong, wanted)
+    regions = np.where(_some(wrong), wrong, wanted)
     chances = depth(regions, most=8).reshape(count, -1).astype(np.float64)
     chances = np.where(chances > 0, chances ** centred[:, None], 0)
     totals = np.cumsum(chances, 1)
@@ -76,3 +76,8 @@ def scattered(
     index = np.minimum((totals <= drawn).sum(1), chances.shape[1] - 1)
     labels = wanted.reshape(count, -1)[np.arange(count), index].astype(np.int64)
     return np.stack([index % width, index // width], 1), labels
+
+
+def _some(regions: Masks) -> Masks:
+    """(N, 1, 1): whether a region has any pixel."""
+    return np.asarray(regions.any((1, 2)))[:, None, None]

@@ -25,7 +25,8 @@ Encode = Callable[[NDArray[np.uint8]], Any]
 """(K, S, S, 3) pictures -> embeddings of whatever kind the decoder takes."""
 Decode = Callable[[Any, NDArray[np.int64], Floats, NDArray[np.int64], Floats, Floats], tuple[Floats, Floats]]
 """(embeddings, picture (M,), points (M, N, 2), labels (M, N), mask (M, h, w), has_mask (M,)) -> logits (M, 4, h, w),
-predicted IoU (M, 4). Labels as in the sam family's decoder graph: 1, 0, 2 and 3 for a box's corners, -1 "not a point"."""
+predicted IoU (M, 4). Labels as in the sam family's decoder graph: 1, 0, 2 and 3 for a box's corners, -1 for "not a
+point"; has_mask is 0 or 1, and the mask (M, 1, 1) where there is none."""
 
 LEAST_AREA = 40  # pixels of a target, of 128 x 128
 CHUNK = 64  # targets a decoder run
@@ -68,7 +69,9 @@ def target_pictures(
     parts: whether large things carry parts; the level's own chance if None (in the middle level: never)
     """
     rng = evaluation_rng(seed)
-    pixels, picture, masks, part = [], [], [], []
+    pixels: list[NDArray[np.uint8]] = []
+    masks: list[NDArray[np.bool_]] = []
+    picture, part = [], []
     while len(masks) < n:
         drawn = render(sample_scene(rng, level, pairs=pairs, parts=parts), size)
         for mask, is_part in targets_of(drawn):
@@ -127,8 +130,7 @@ def _over(encode: Encode, decode: Decode, targets: Targets, prompting: Callable[
         logits, predicted = prompting(ask, wanted)
         true = iou(upsample(logits, wanted.shape[1:]) > 0, wanted[:, None])
         rows.append((true, predicted))
-    true, predicted = (np.concatenate(column).astype(np.float64) for column in zip(*rows, strict=True))
-    return _score(true, predicted)
+    return _score(*(np.concatenate(column).astype(np.float64) for column in zip(*rows, strict=True)))
 
 
 def _score(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> Score:
@@ -176,13 +178,12 @@ def iou(found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> NDArray[np.float
 def upsample(maps: Floats, shape: tuple[int, ...]) -> Floats:
     """(..., h, w) to (..., H, W), bilinear with pixel centres at halves (align_corners=False)."""
     rows, columns = _weights(maps.shape[-2], shape[0]), _weights(maps.shape[-1], shape[1])
-    enlarged: Floats = rows @ maps @ columns.T
-    return enlarged
+    return np.asarray(rows @ maps @ columns.T, np.float32)
 
 
 def _weights(short: int, long: int) -> Floats:
     """(long, short): row i holds the weights of the short side's samples at the long side's pixel i."""
-    at = np.clip((np.arange(long) + 0.5) * short / long - 0.5, 0, short - 1)
+    at: NDArray[np.float64] = np.clip((np.arange(long) + 0.5) * short / long - 0.5, 0, short - 1)
     below = np.minimum(np.floor(at).astype(np.int64), max(short - 2, 0))
     weights = np.zeros((long, short), np.float32)
     weights[np.arange(long), below] = 1 - (at - below)
