@@ -23,14 +23,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder of the checkpoint")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's weights, on another seed")
     options = parser.parse_args(arguments)
     out = options.out or checkpoint_of(options.family)
-    train(options.family, options.minutes, options.seed, out, options.threads)
+    train(options.family, options.minutes, options.seed, out, options.threads, resume=options.resume)
     return 0
 
 
-def train(name: str, minutes: float, seed: int, out: Path, threads: int) -> None:
-    """Train a family's checkpoint, write it to `out` and its metrics beside it."""
+def train(name: str, minutes: float, seed: int, out: Path, threads: int, *, resume: bool = False) -> None:
+    """Train a family's checkpoint, write it to `out` and its metrics beside it.
+
+    resume: start from the weights in `out`, with a fresh optimiser and schedule; metrics.json tells of both runs
+    """
     import torch
 
     from saccade.zoo.training import Schedule
@@ -38,23 +42,26 @@ def train(name: str, minutes: float, seed: int, out: Path, threads: int) -> None
     torch.set_num_threads(threads)
     family = FAMILIES[name]()
     schedule = Schedule(minutes, family.peak_rate, time.monotonic)
-    curve: list[dict[str, float]] = []
+    before = json.loads((out / "metrics.json").read_text()) if resume else {"curve": []}
+    curve: list[dict[str, float]] = before["curve"]
+    past = curve[-1]["minutes"] if curve else 0.0
 
     def run() -> dict[str, object]:
-        return {
+        told: dict[str, object] = {
             "seed": seed, "minutes": round(schedule.elapsed_s / 60, 1), "steps": schedule.steps,
             "pictures": schedule.steps * family.pictures, "threads": threads, "recipe": family.recipe,
         }  # fmt: skip
+        return told | ({"resumed_from": before["run"]} if resume else {})
 
     def checkpoint(averaged: Any) -> None:
         family.save(averaged, out)
-        row = {"minutes": round(schedule.elapsed_s / 60, 1), **family.quick(averaged)}
+        row = {"minutes": round(past + schedule.elapsed_s / 60, 1), **family.quick(averaged)}
         curve.append(row)
         _say(json.dumps(row))
         _write(out, {"run": run(), "curve": curve})
 
     final = family.train(
-        family.new(seed), schedule, seed, checkpoint=checkpoint,
+        family.load(out) if resume else family.new(seed), schedule, seed, checkpoint=checkpoint,
         report=lambda row: _say(" ".join(f"{name} {value:.4g}" for name, value in row.items())),
     )  # fmt: skip
     ran = run()

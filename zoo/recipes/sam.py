@@ -19,7 +19,7 @@ from transformers import SamConfig, SamModel
 
 from saccade.zoo.recipes.sam_loss import mask_losses, prompt_loss
 from saccade.zoo.recipes.sam_rounds import Rounds
-from saccade.zoo.recipes.targets import TRAINING_STREAM, Batch, draw_batch
+from saccade.zoo.recipes.targets import PARTS, PARTS_FIRST, TRAINING_STREAM, Batch, draw_batch
 from saccade.zoo.segmentation import Decode, Encode
 from saccade.zoo.training import Average, Schedule, optimiser
 
@@ -33,7 +33,7 @@ SINGLE_ROUNDS = 0.05  # share of the time in which a mask is not worth correctin
 RECIPE = {
     "pictures_a_step": PICTURES, "targets_a_picture": TARGETS, "peak_rate": PEAK_RATE, "weight_decay": DECAY,
     "optimiser": "AdamW, betas 0.9 0.98, clip 1", "schedule": "200 steps warm-up, cosine by the clock to 1 %",
-    "average": 0.998, "precision": "float32",
+    "average": 0.998, "precision": "float32", "scenes_with_parts": PARTS, "parts_first": PARTS_FIRST,
 }  # fmt: skip
 CARD = """---
 license: apache-2.0
@@ -72,9 +72,7 @@ def new_model(seed: int) -> SamModel:
         elif isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight, std=0.5)
     torch.nn.init.normal_(model.vision_encoder.pos_embed, std=0.1)
-    shared = model.shared_image_embedding.positional_embedding
-    torch.nn.init.normal_(shared, std=1.0)
-    shared.requires_grad_(False)  # a constant in the original, a parameter here
+    torch.nn.init.normal_(model.shared_image_embedding.positional_embedding, std=1.0)
     return model
 
 
@@ -197,6 +195,8 @@ def train(
     checkpoint: gets the averaged model every `checkpoint_every_s` seconds
     """
     rng = np.random.default_rng([TRAINING_STREAM, seed])
+    model.train()
+    model.shared_image_embedding.positional_embedding.requires_grad_(False)  # a constant in the original
     adam, average = optimiser(model, DECAY), Average(model)
     schedule.start()
     rows: list[dict[str, float]] = []

@@ -85,4 +85,4 @@ def _jittered(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.f
     corners = np.array([[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], np.float64)
     sides = corners[1] - corners[0]
     moved = corners + np.clip(rng.normal(0, JITTER, (2, 2)) * sides, -20, 20)
-    return np.clip(moved, 0, [mask.shape[1], mask.shape[0]])
+    return np.asarray(np.clip(moved, 0, [mask.shape[1], mask.shape[0]]), np.float64)

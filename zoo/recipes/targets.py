@@ -16,8 +16,12 @@ from saccade.zoo.world import LEVELS, Rendered, Scene, render, sample_scene
 
 __all__ = ["TRAINING_STREAM", "Batch", "draw_batch"]
 
-PARTS, UNNAMED, OBLONG = 0.4, 0.3, 0.2  # shares of scenes with parts, of things in unnamed colours, of oblong pictures
+PARTS, UNNAMED, OBLONG = 0.6, 0.3, 0.2  # shares of scenes with parts, of things in unnamed colours, of oblong pictures
+PARTS_FIRST = 0.6  # the lead of a part over a thing, of ranks drawn from 0 to 1
 NARROWEST = 0.6  # the shorter side of an oblong picture, share of the longer
+
+
+Masks = list[NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,20 +46,27 @@ def draw_batch(rng: np.random.Generator, progress: float, pictures: int, targets
     masks = np.zeros((pictures, targets, size, size), bool)
     inside = np.full((pictures, 2), size, np.int64)
     for number in range(pictures):
-        picture, found = _draw(rng, progress, size)
+        picture, found, part = _draw(rng, progress, size)
         height, width = inside[number] = picture.pixels.shape[:2]
         pixels[number, :height, :width] = picture.pixels
-        order = rng.permutation(len(found))
-        masks[number, :, :height, :width] = np.stack([found[order[k % len(order)]] for k in range(targets)])
+        chosen = _choose(rng, part, targets)
+        masks[number, :, :height, :width] = np.stack([found[k] for k in chosen])
     return Batch(pixels, inside, masks)
 
 
-def _draw(rng: np.random.Generator, progress: float, size: int) -> tuple[Rendered, list[NDArray[np.bool_]]]:
+def _choose(rng: np.random.Generator, part: NDArray[np.bool_], targets: int) -> NDArray[np.int64]:
+    """Which targets to ask about: each once before any twice, and parts, which are few and hard, come first."""
+    rank = rng.random(len(part)) - PARTS_FIRST * part
+    order = np.argsort(rank)
+    return np.resize(order, targets)
+
+
+def _draw(rng: np.random.Generator, progress: float, size: int) -> tuple[Rendered, Masks, NDArray[np.bool_]]:
     while True:
         picture = render(_scene(rng, progress), _frame(rng, size))
-        found = [mask for mask, _ in targets_of(picture)]
+        found = targets_of(picture)
         if found:
-            return picture, found
+            return picture, [mask for mask, _ in found], np.array([part for _, part in found])
 
 
 def _scene(rng: np.random.Generator, progress: float) -> Scene:
