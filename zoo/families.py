@@ -26,6 +26,7 @@ class Family:
     save: Callable[[Any, Path], None]
     quick: Callable[[Any], dict[str, float]]  # a few seconds' worth, for the curve
     measure: Callable[[Any], dict[str, Any]]  # everything that is reported
+    measure_bundle: Callable[[Path], dict[str, Any]] | None = None  # where bundle.json does not hold the task's figures
 
 
 def clip() -> Family:
@@ -59,18 +60,20 @@ def sam() -> Family:
     from transformers import SamModel
 
     from saccade.zoo.recipes import sam as recipe
-    from saccade.zoo.sam_metrics import quick_metrics, sam_metrics
+    from saccade.zoo.recipes.sam_model import halves, new_model
+    from saccade.zoo.sam_metrics import bundle_metrics, quick_metrics, sam_metrics
 
     return Family(
         recipe.PEAK_RATE,
         recipe.PICTURES,
         recipe.RECIPE,
-        new=recipe.new_model,
+        new=new_model,
         load=lambda folder: SamModel.from_pretrained(folder).eval(),
         train=recipe.train,
         save=recipe.save,
-        quick=lambda model: quick_metrics(*recipe.halves(model)),
-        measure=lambda model: sam_metrics(model, *recipe.halves(model)),
+        quick=lambda model: quick_metrics(*halves(model)),
+        measure=lambda model: sam_metrics(model, *halves(model)),
+        measure_bundle=bundle_metrics,
     )
 
 

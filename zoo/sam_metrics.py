@@ -5,6 +5,7 @@ encode, decode -> quick_metrics (the curve of a run) or segmentation_metrics -> 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,16 @@ def segmentation_metrics(encode: Encode, decode: Decode, targets: int = TARGETS)
             "part": _figures(encode, decode, carrying, carrying.part),
         },
     }
+
+
+def bundle_metrics(folder: Path) -> dict[str, Any]:
+    """For each precision of a bundle the figures of the middle level, on the pictures that its checkpoint is told by."""
+    from saccade.runtime.bundle import Bundle
+    from saccade.zoo.bundled import halves
+
+    bundle, targets = Bundle.open(folder), target_pictures(TARGETS, "middle", SEED)
+    precisions = [variant.precision for variant in bundle.graphs["encoder"].variants]
+    return {precision: _figures(*halves(bundle, precision), targets) for precision in precisions}
 
 
 def _figures(encode: Encode, decode: Decode, targets: Targets, of: NDArray[np.bool_] | None = None) -> dict[str, Any]:

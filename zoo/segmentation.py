@@ -45,6 +45,11 @@ class Targets:
     def __len__(self) -> int:
         return len(self.picture)
 
+    def only(self, kept: slice) -> Targets:
+        """Some of the targets and the pictures that they are in."""
+        shown, picture = np.unique(self.picture[kept], return_inverse=True)
+        return Targets(self.pixels[shown], picture.astype(np.int64), self.masks[kept], self.part[kept])
+
 
 @dataclass(frozen=True, eq=False)
 class Score:
@@ -92,9 +97,20 @@ def targets_of(picture: Rendered, least: float = LEAST_AREA / 128**2) -> list[tu
     return [(mask, part) for mask, part in found if mask.mean() >= least]
 
 
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The last prompt of a way of prompting and its answer: points (M, N, 2), labels (M, N), logits (M, 4, h, w),
+    predicted IoU (M, 4)"""
+
+    points: Floats
+    labels: NDArray[np.int64]
+    logits: Floats
+    predicted: Floats
+
+
 def one_click(encode: Encode, decode: Decode, targets: Targets) -> Score:
     """A click in the middle of each target."""
-    return _over(encode, decode, targets, lambda ask, wanted: ask(*_first_click(wanted)))
+    return _score(encode, decode, targets, "click")
 
 
 def three_clicks(encode: Encode, decode: Decode, targets: Targets, *, feed_back: bool = True) -> Score:
@@ -102,55 +118,63 @@ def three_clicks(encode: Encode, decode: Decode, targets: Targets, *, feed_back:
 
     feed_back: give the mask so far as a prompt too, as SAM is used; without it the points alone
     """
-    return _over(encode, decode, targets, lambda ask, wanted: _refined(ask, wanted, 3, feed_back))
+    return _score(encode, decode, targets, "clicks" if feed_back else "points")
 
 
 def boxed(encode: Encode, decode: Decode, targets: Targets) -> Score:
     """The tight box of each target."""
-    return _over(encode, decode, targets, lambda ask, wanted: ask(*_corners(wanted)))
+    return _score(encode, decode, targets, "box")
 
 
-Answer = tuple[Floats, Floats]  # logits (Q, 4, h, w), predicted IoU (Q, 4)
-Ask = Callable[..., Answer]
+def trace(encode: Encode, decode: Decode, targets: Targets, way: str) -> Trace:
+    """Prompt for every target at once, which should be few: what a picture of the answers is drawn from.
+
+    way: "click", "clicks" (three, the mask fed back), "points" (three, it is not) or "box"
+    """
+    embeddings = encode(targets.pixels)
+
+    def ask(points: Floats, labels: NDArray[np.int64], mask: Floats | None = None) -> Trace:
+        low = np.zeros((len(points), 1, 1), np.float32) if mask is None else mask
+        given = np.full(len(points), float(mask is not None), np.float32)
+        return Trace(points, labels, *decode(embeddings, targets.picture, points, labels, low, given))
+
+    return WAYS[way](ask, targets.masks)
 
 
-def _over(encode: Encode, decode: Decode, targets: Targets, prompting: Callable[[Ask, Any], Answer]) -> Score:
-    rows: list[tuple[NDArray[Any], ...]] = []
+Ask = Callable[..., Trace]
+
+
+def _refined(ask: Ask, wanted: NDArray[np.bool_], feed_back: bool, clicks: int = 3) -> Trace:
+    said = ask(*_first_click(wanted))
+    choice = said.predicted[:, 1:].argmax(1) + 1  # of a single click the best of the three, then the single mask
+    for _ in range(clicks - 1):
+        mask = said.logits[np.arange(len(choice)), choice]
+        point, label = correction(wanted, upsample(mask, wanted.shape[1:]) > 0)
+        points = np.concatenate([point[:, None].astype(np.float32), said.points], 1)
+        said = ask(points, np.concatenate([label[:, None], said.labels], 1), mask if feed_back else None)
+        choice = np.zeros_like(choice)
+    return said
+
+
+WAYS: dict[str, Callable[[Ask, NDArray[np.bool_]], Trace]] = {
+    "click": lambda ask, wanted: ask(*_first_click(wanted)),
+    "clicks": lambda ask, wanted: _refined(ask, wanted, True),
+    "points": lambda ask, wanted: _refined(ask, wanted, False),
+    "box": lambda ask, wanted: ask(*_corners(wanted)),
+}
+
+
+def _score(encode: Encode, decode: Decode, targets: Targets, way: str) -> Score:
+    rows: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     for start in range(0, len(targets), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        shown, picture = np.unique(targets.picture[chunk], return_inverse=True)
-        embeddings = encode(targets.pixels[shown])
-
-        def ask(points: Floats, labels: NDArray[np.int64], mask: Floats | None = None) -> Answer:
-            low = np.zeros((len(points), 1, 1), np.float32) if mask is None else mask
-            given = np.full(len(points), float(mask is not None), np.float32)
-            return decode(embeddings, picture.astype(np.int64), points, labels, low, given)  # noqa: B023
-
-        wanted = targets.masks[chunk]
-        logits, predicted = prompting(ask, wanted)
-        true = iou(upsample(logits, wanted.shape[1:]) > 0, wanted[:, None])
-        rows.append((true, predicted))
-    return _score(*(np.concatenate(column).astype(np.float64) for column in zip(*rows, strict=True)))
-
-
-def _score(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> Score:
+        chunk = targets.only(slice(start, start + CHUNK))
+        said = trace(encode, decode, chunk, way)
+        found = upsample(said.logits, chunk.masks.shape[1:]) > 0
+        rows.append((iou(found, chunk.masks[:, None]), said.predicted.astype(np.float64)))
+    true, predicted = (np.concatenate(column) for column in zip(*rows, strict=True))
     chosen = predicted[:, 1:].argmax(1) + 1
     picked = true[np.arange(len(true)), chosen]
     return Score(true[:, 0], picked, true[:, 1:].max(1), np.abs(predicted - true), chosen)
-
-
-def _refined(ask: Ask, wanted: NDArray[np.bool_], clicks: int, feed_back: bool) -> Answer:
-    points, labels = _first_click(wanted)
-    logits, predicted = ask(points, labels)
-    choice = predicted[:, 1:].argmax(1) + 1
-    for _ in range(clicks - 1):
-        mask = logits[np.arange(len(logits)), choice]
-        point, label = correction(wanted, upsample(mask, wanted.shape[1:]) > 0)
-        points = np.concatenate([point[:, None].astype(np.float32), points], 1)
-        labels = np.concatenate([label[:, None], labels], 1)
-        logits, predicted = ask(points, labels, mask if feed_back else None)
-        choice = np.zeros_like(choice)
-    return logits, predicted
 
 
 def _first_click(wanted: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:

@@ -11,7 +11,7 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="training needs the [export] extra")
 pytest.importorskip("transformers", reason="training needs the [export] extra")
 
-from saccade.zoo.recipes import sam  # noqa: E402
+from saccade.zoo.recipes import sam, sam_model  # noqa: E402
 from saccade.zoo.recipes.sam_loss import mask_losses, prompt_loss  # noqa: E402
 from saccade.zoo.recipes.sam_rounds import BOX, Rounds  # noqa: E402
 from saccade.zoo.recipes.targets import draw_batch, levels_at  # noqa: E402
@@ -22,12 +22,12 @@ from saccade.zoo.training import Schedule  # noqa: E402
 @pytest.fixture(scope="module")
 def model():
     torch.set_num_threads(1)
-    return sam.new_model(0).eval()
+    return sam_model.new_model(0).eval()
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return draw_batch(np.random.default_rng(1), 1.0, 6, 4, sam.SIZE)
+    return draw_batch(np.random.default_rng(1), 1.0, 6, 4, sam_model.SIZE)
 
 
 def test_a_batch_is_pictures_with_targets_inside_them(batch):
@@ -56,7 +56,7 @@ def test_the_mix_of_levels_gets_harder():
 def test_decoding_is_that_of_the_class(model, batch, kind):
     """Each prompt beside others of its picture equals SamModel's answer to it alone."""
     rng = np.random.default_rng(7)
-    values = sam.pixel_values(batch.pixels[:3], batch.inside[:3])
+    values = sam_model.pixel_values(batch.pixels[:3], batch.inside[:3])
     points = torch.from_numpy(rng.uniform(0, 127, (3, 3, 2))).float()
     labels = torch.tensor([[1, 0, -1]] * 3 if kind == "clicks" else [[1, -1, -1]] * 3)
     mask = torch.from_numpy(rng.normal(0, 4, (3, 64, 64))).float()
@@ -73,7 +73,7 @@ def test_decoding_is_that_of_the_class(model, batch, kind):
         own["input_masks"] = mask[:, None]
     with torch.no_grad():
         has_mask = torch.full((3,), kind == "mask")
-        logits, iou = sam.decode(model, sam.encode(model, values), points, labels, mask, has_mask)
+        logits, iou = sam_model.decode(model, sam_model.encode(model, values), points, labels, mask, has_mask)
         for multimask, kept in ((True, slice(1, 4)), (False, slice(0, 1))):
             expected = model(pixel_values=values, multimask_output=multimask, **own)
             assert torch.allclose(logits[:, kept], expected.pred_masks[:, 0], atol=1e-4)
@@ -81,11 +81,11 @@ def test_decoding_is_that_of_the_class(model, batch, kind):
 
 
 def test_a_mask_is_given_to_some_prompts_only(model, batch):
-    embedding = sam.encode(model, sam.pixel_values(batch.pixels[:1])).repeat(2, 1, 1, 1)
+    embedding = sam_model.encode(model, sam_model.pixel_values(batch.pixels[:1])).repeat(2, 1, 1, 1)
     points, labels = torch.full((2, 2, 2), 40.0), torch.tensor([[1, -1]] * 2)
     mask = torch.full((2, 64, 64), 3.0)
-    both, _ = sam.decode(model, embedding, points, labels, mask, torch.tensor([True, False]))
-    none, _ = sam.decode(model, embedding, points, labels, mask, torch.tensor([False, False]))
+    both, _ = sam_model.decode(model, embedding, points, labels, mask, torch.tensor([True, False]))
+    none, _ = sam_model.decode(model, embedding, points, labels, mask, torch.tensor([False, False]))
     assert torch.allclose(both[1], none[1], atol=1e-5)
     assert not torch.allclose(both[0], none[0], atol=1e-2)
 
@@ -158,7 +158,7 @@ def test_a_few_steps_of_training_learn(tmp_path, monkeypatch):
     saved: list[int] = []
     schedule = Schedule(1.0, 1e-3, clock, warm_up=5)
     trained = sam.train(
-        sam.new_model(0), schedule, 0, most_steps=24, report_every=8, report=rows.append,
+        sam_model.new_model(0), schedule, 0, most_steps=24, report_every=8, report=rows.append,
         checkpoint=lambda averaged: saved.append(schedule.steps), checkpoint_every_s=4.0,
     )  # fmt: skip
     assert [row["step"] for row in rows] == [8, 16, 24]
@@ -170,7 +170,7 @@ def test_a_few_steps_of_training_learn(tmp_path, monkeypatch):
 
     again = SamModel.from_pretrained(tmp_path).eval()
     targets = target_pictures(6, "easy", seed=1)
-    expected, found = (one_click(*sam.halves(m), targets) for m in (trained, again))
+    expected, found = (one_click(*sam_model.halves(m), targets) for m in (trained, again))
     assert np.array_equal(expected.error, found.error)
     preprocessor = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert preprocessor["size"] == {"longest_edge": 128}
@@ -188,7 +188,7 @@ def test_our_preprocessing_is_that_of_the_files(model, tmp_path):
     except ImportError as trouble:  # some versions ask for torchvision here
         pytest.skip(str(trouble))
     assert (pixels.inside.min(1) < 128).any()
-    assert torch.allclose(sam.pixel_values(pixels.pixels, pixels.inside), expected, atol=1e-5)
+    assert torch.allclose(sam_model.pixel_values(pixels.pixels, pixels.inside), expected, atol=1e-5)
 
 
 def test_the_configuration_is_small(model):
