@@ -43,11 +43,13 @@ def segmentation_metrics(encode: Encode, decode: Decode, targets: int = TARGETS)
     """The figures of any encoder and decoder: of each level, and of the middle one with parts on large things."""
     levels = {level: _figures(encode, decode, target_pictures(targets, level, SEED)) for level in LEVELS}
     held_out = _figures(encode, decode, target_pictures(targets, "middle", SEED, pairs="held-out"))
+    resized = _figures(encode, decode, target_pictures(targets, "middle", SEED, finer=2))
     carrying = target_pictures(targets, "middle", SEED, parts=True)
     return {
         "seed": SEED,
         "levels": levels,
         "middle_held_out_pairs": held_out,
+        "middle_drawn_at_twice_the_size": resized,
         "middle_with_parts": {
             "whole": _figures(encode, decode, carrying, ~carrying.part),
             "part": _figures(encode, decode, carrying, carrying.part),
@@ -56,7 +58,7 @@ def segmentation_metrics(encode: Encode, decode: Decode, targets: int = TARGETS)
 
 
 def bundle_metrics(folder: Path) -> dict[str, Any]:
-    """For each precision of a bundle the figures of the middle level, on the pictures that its checkpoint is told by."""
+    """For each precision of a bundle the figures of the middle level, on the same pictures as the checkpoint's."""
     from saccade.runtime.bundle import Bundle
     from saccade.zoo.bundled import halves
 

@@ -1,6 +1,6 @@
 """How good a promptable segmenter is on the world: mean IoU after clicks and boxes, for any encoder and decoder.
 
-    target_pictures -> encode, decode (yours) -> one click, three clicks, a box -> masks -> true IoU, a Score each
+    target_pictures -> encode, decode (yours) -> one_click, three_clicks, boxed -> a Score each: true and predicted IoU
 
 Nothing here knows torch or an engine, so a trained checkpoint and its exported int8 bundle are measured by one metric.
 The prompts are those of a careful person: a click in the middle of the target, then one in the middle of the larger
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from saccade.zoo.clicks import correction, deepest
 from saccade.zoo.evaluate import evaluation_rng
@@ -67,24 +68,39 @@ class Score:
 
 
 def target_pictures(
-    n: int, level: str = "middle", seed: int = 0, *, parts: bool | None = None, pairs: str = "any", size: int = 128
+    n: int,
+    level: str = "middle",
+    seed: int = 0,
+    *,
+    parts: bool | None = None,
+    pairs: str = "any",
+    size: int = 128,
+    finer: int = 1,
 ) -> Targets:
     """At least n targets in pictures that no training draws; every target of a picture comes with it.
 
     parts: whether large things carry parts; the level's own chance if None (in the middle level: never)
+    finer: draw the pictures this many times as large and resize them, as a photo of a user would be
     """
     rng = evaluation_rng(seed)
     pixels: list[NDArray[np.uint8]] = []
     masks: list[NDArray[np.bool_]] = []
     picture, part = [], []
     while len(masks) < n:
-        drawn = render(sample_scene(rng, level, pairs=pairs, parts=parts), size)
+        drawn = render(sample_scene(rng, level, pairs=pairs, parts=parts), size * finer)
         for mask, is_part in targets_of(drawn):
             picture.append(len(pixels))
-            masks.append(mask)
+            masks.append(_shrunk(mask, finer))
             part.append(is_part)
-        pixels.append(drawn.pixels)
+        resized = Image.fromarray(drawn.pixels).resize((size, size), Image.Resampling.BILINEAR)
+        pixels.append(np.asarray(resized) if finer > 1 else drawn.pixels)
     return Targets(np.stack(pixels), np.array(picture, np.int64), np.stack(masks), np.array(part, bool))
+
+
+def _shrunk(mask: NDArray[np.bool_], finer: int) -> NDArray[np.bool_]:
+    height, width = mask.shape
+    blocks = mask.reshape(height // finer, finer, width // finer, finer)
+    return np.asarray(blocks.mean((1, 3)) >= 0.5)
 
 
 def targets_of(picture: Rendered, least: float = LEAST_AREA / 128**2) -> list[tuple[NDArray[np.bool_], bool]]:

@@ -53,6 +53,14 @@ def test_targets_are_things_and_the_parts_that_lie_in_them(targets):
     assert not target_pictures(30, "middle", 3, size=64).part.any()  # the level has no parts of its own
 
 
+def test_finer_pictures_show_the_same_scenes():
+    plain, finer = (target_pictures(12, "easy", 6, size=64, finer=k) for k in (1, 2))
+    assert np.array_equal(plain.picture, finer.picture)
+    assert finer.pixels.shape == plain.pixels.shape
+    assert iou(plain.masks, finer.masks).min() > 0.9
+    assert np.abs(plain.pixels.astype(float) - finer.pixels).mean() < 4
+
+
 def test_other_seeds_give_other_pictures(targets):
     again, other = (target_pictures(5, "middle", seed, parts=True, size=64) for seed in (3, 4))
     assert np.array_equal(again.pixels, targets.pixels[: len(again.pixels)])
