@@ -151,7 +151,7 @@ def decoder_graph(module: Any, side: int, seen: tuple[TensorSpec, ...], trained:
         name="decoder",
         module=module,
         spec=spec,
-        keep=("<Sin", "<Cos"),  # sines of up to thousands of radians, of pixels that float16 rounds
+        keep=("<Sin", "<Cos"),  # of tens of radians, from pixels: float16 holds neither to a hundredth
         same=("int8",),  # measured: little of its work is in products with weights
         golden=1,
         example=_drawn(spec, rng, side, B=2, P=3, N=2),
