@@ -59,6 +59,14 @@ def toy() -> Any:
 
 
 @pytest.fixture(scope="session")
+def sam_bundle(request: pytest.FixtureRequest) -> Path:
+    """The shipped tiny SAM; in a build that has none, the toy."""
+    from saccade.zoo.shipped import bundle_path, names
+
+    return bundle_path("sam-tiny") if "sam-tiny" in names() else request.getfixturevalue("toy_sam")
+
+
+@pytest.fixture(scope="session")
 def write_toy() -> Any:
     """toy_sam.write_toy, for tests that want another one."""
     return toy().write_toy
