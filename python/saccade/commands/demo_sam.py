@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NAME = "sam-tiny"
 FOUND = 0.75
 """IoU from which a thing counts as found."""
-LOOSE = {"min_score": 0.7, "min_stability": 0.75, "min_region": 30}
+LOOSE = {"grid": 16, "min_score": 0.7, "min_stability": 0.75, "min_region": 30}
 """For everything mode: the defaults are for SAM with ViT-H; this one sees 128 pixels a side, and its masks are soft."""
 
 
