@@ -29,6 +29,7 @@ FAMILIES = {
     "sam": "saccade.export.recipes.sam",
     "sam2": "saccade.export.recipes.sam2",
     "sam_official": "saccade.export.recipes.sam_official",
+    "mobile_sam": "saccade.export.recipes.mobile_sam",
 }
 """For each `model_type` of a config.json, and for each layout of weights alone, the module whose `read` knows it."""
 

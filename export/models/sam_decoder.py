@@ -117,7 +117,7 @@ class Prompts(nn.Module):
         super().__init__()
         encoder = model.prompt_encoder
         self.side = encoder.image_embedding_size[0]
-        basis = model.shared_image_embedding.positional_embedding.detach()  # (2, C/2)
+        basis = encoder.shared_embedding.positional_embedding.detach()  # (2, C/2)
         step = 4 * math.pi / encoder.input_image_size  # from pixels to 2π (2 x - 1)
         self.register_buffer("basis", basis * step)
         self.register_buffer("phase", basis.sum(0) * (step / 2 - 2 * math.pi))  # pixels are taken in their middle
