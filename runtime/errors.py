@@ -6,6 +6,7 @@ SaccadeError                     exit  http
 │   ├── ImageError                  2   400   not a picture, or a damaged one
 │   │   └── ImageTooLarge           2   413   known from the header; nothing was decoded
 │   ├── TextError                   2   400   labels, prompts and token counts
+│   ├── PromptError                 2   400   points, boxes and masks that cannot be asked
 │   ├── SettingsError               2   400   an option or a SACCADE_* variable
 │   └── IndexFileError              2   400   a search index that does not fit or is damaged
 ├── BundleError                     2   500   a bundle that cannot be trusted
@@ -91,6 +92,10 @@ class ImageTooLarge(ImageError):
 
 class TextError(InputError):
     """Labels, prompts or templates that are empty, too long or too many."""
+
+
+class PromptError(InputError):
+    """Points, boxes or masks that do not fit the picture or the model, or mean nothing."""
 
 
 class SettingsError(InputError):
