@@ -1,0 +1,132 @@
+"""From a view to annotations, for each of the stages of SAM's data engine (arXiv 2304.02643, section 4).
+
+automatic       everything mode ──score, stability, area, overlap──▶ annotations, best first
+prompted        prompts ──segment, best of the ambiguous──▶ annotations, in the order of the prompts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from saccade.runtime import rle
+from saccade.runtime.annotation.record import Annotation, Pixels, Point, Prompted, annotation
+from saccade.runtime.annotation.rules import ASSISTED, Rules
+from saccade.runtime.masks import Masks
+from saccade.runtime.prompt import Prompt
+
+BATCH = 64
+"""Prompts in one call of the decoder: their full-size masks never exist, but their logits do."""
+
+
+class View(Protocol):
+    """What `encode` gives: an encoded picture that answers prompts."""
+
+    def segment(self, *, prompts: Sequence[Prompt], multimask: bool) -> Masks:
+        """Masks of some prompts."""
+
+    def everything(self, **options: Any) -> Masks:
+        """Masks of the whole picture."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Annotations, and how many masks the rules dropped."""
+
+    annotations: tuple[Annotation, ...]
+    dropped: int = 0
+
+
+def automatic(view: View, rules: Rules) -> tuple[Annotation, ...]:
+    """What everything mode finds and the rules keep, best score first."""
+    masks = view.everything(
+        grid=rules.grid, crops=rules.crops, min_score=rules.min_score, min_stability=rules.min_stability
+    )
+    made = [_of(masks, i, _points(masks, i), crop=_crop(masks.crops[i])) for i in range(len(masks))]
+    kept = [a for a in made if _large(a, rules) and _sure(a, rules)]
+    return tuple(apart(sorted(kept, key=lambda a: -a.predicted_iou), rules.max_overlap))
+
+
+def prompted(view: View, prompts: Sequence[Prompted], rules: Rules) -> Found:
+    """The masks of the accepted prompts that the rules keep. Where a person decided, score and stability count in the
+    assisted stage only, and two masks may overlap."""
+    wanted = [p for p in prompts if p.accept]
+    made = [
+        _of(masks, i, prompt.points, category=prompt.category)
+        for prompt, (masks, i) in zip(wanted, best(view, [p.prompt for p in wanted]), strict=True)
+    ]
+    kept = tuple(a for a in made if _large(a, rules) and (rules.stage != ASSISTED or _sure(a, rules)))
+    return Found(kept, len(made) - len(kept))
+
+
+def best(view: View, prompts: Sequence[Prompt]) -> Iterator[tuple[Masks, int]]:
+    """For each prompt its masks' batch and the number in it of the best one, in the order of the prompts.
+
+    One point may mean a thing or a part of it: of the three masks for it the one with the highest score is taken.
+    """
+    found: dict[int, tuple[Masks, int]] = {}
+    for ambiguous in (True, False):
+        chosen = [i for i, prompt in enumerate(prompts) if prompt.ambiguous == ambiguous]
+        for start in range(0, len(chosen), BATCH):
+            part = chosen[start : start + BATCH]
+            masks = view.segment(prompts=[prompts[i] for i in part], multimask=ambiguous)
+            for row in np.argsort(masks.score, kind="stable"):
+                found[part[int(masks.prompt[row])]] = (masks, int(row))
+    yield from (found[i] for i in range(len(prompts)))
+
+
+def apart(ordered: Sequence[Annotation], most: float) -> list[Annotation]:
+    """Those of `ordered` that overlap no earlier kept one by an IoU of more than `most`."""
+    kept: list[Annotation] = []
+    for one in ordered:
+        near = [other for other in kept if _may_overlap(one, other, most)]
+        if not near or overlaps([one], near).max() <= most:
+            kept.append(one)
+    return kept
+
+
+def replaced(found: Sequence[Annotation], by: Sequence[Annotation], rules: Rules) -> tuple[int, ...]:
+    """Which of the automatic annotations, by number, a prompted one takes the place of."""
+    if not found or not by:
+        return ()
+    return tuple(int(i) for i in np.flatnonzero((overlaps(found, by) > rules.max_overlap).any(axis=1)))
+
+
+def overlaps(some: Sequence[Annotation], others: Sequence[Annotation]) -> Any:
+    """Mask IoU of each of some with each of the others: (len(some), len(others))."""
+    return rle.iou([a.segmentation.coco for a in some], [a.segmentation.coco for a in others])
+
+
+def _may_overlap(one: Annotation, other: Annotation, most: float) -> bool:
+    """Whether the masks' IoU can be more than `most`, by areas and boxes alone."""
+    (x, y, w, h), (u, v, s, t) = one.bbox, other.bbox
+    shared = max(0, min(x + w, u + s) - max(x, u)) * max(0, min(y + h, v + t) - max(y, v))
+    least = min(shared, one.area, other.area)
+    return least > most * max(one.area, other.area, one.area + other.area - least)
+
+
+def _of(
+    masks: Masks, at: int, points: tuple[Point, ...], *, crop: Pixels | None = None, category: str = ""
+) -> Annotation:
+    score, stability = float(masks.score[at]), float(masks.stability[at])
+    return annotation(masks.rle[at], score, stability, crop=crop, points=points, category=category)
+
+
+def _large(one: Annotation, rules: Rules) -> bool:
+    return one.area > 0 and one.area >= rules.min_area
+
+
+def _sure(one: Annotation, rules: Rules) -> bool:
+    return one.predicted_iou >= rules.min_score and one.stability_score >= rules.min_stability
+
+
+def _points(masks: Masks, at: int) -> tuple[Point, ...]:
+    return tuple((float(x), float(y)) for x, y in masks.prompts[masks.prompt[at]].points)
+
+
+def _crop(corners: Any) -> Pixels:
+    left, top, right, bottom = (int(v) for v in corners)
+    return left, top, right - left, bottom - top
