@@ -33,8 +33,8 @@ def asks(view: View, kept: Sequence[Annotation], height: int, width: int, rules:
     at = points[free]
     tried = [Prompt(point[None]) for point in at]
     shown = [
-        annotation(m.rle[i], float(m.score[i]), float(m.stability[i]), points=((float(x), float(y)),))
-        for (m, i), (x, y) in zip(best(view, tried), at, strict=True)
+        annotation(*answer, points=((float(x), float(y)),))
+        for answer, (x, y) in zip(best(view, tried), at, strict=True)
     ]
     worth = [a for a in shown if a.area and a.area >= rules.min_area and a.predicted_iou >= rules.ask_score]
     worth.sort(key=lambda a: -a.predicted_iou)

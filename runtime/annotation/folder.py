@@ -118,10 +118,11 @@ class Folder:
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else can be, as we hold the lock."""
-        for folder in (self.path, *(self.path / SHARDS).glob("??")):
-            for file in folder.glob(".*.tmp"):
-                with contextlib.suppress(OSError):
-                    file.unlink()
+        for place, _, names in os.walk(self.path):
+            for name in names:
+                if name.startswith(".") and name.endswith(".tmp"):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(place, name))
 
 
 def _read(folder: Path) -> Identity | None:

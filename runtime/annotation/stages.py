@@ -6,9 +6,9 @@ prompted        prompts ──segment, best of the ambiguous──▶ annotation
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -40,42 +40,50 @@ class Found:
     dropped: int = 0
 
 
+class Answer(NamedTuple):
+    """One mask, without the logits of its batch."""
+
+    rle: dict[str, Any]
+    score: float
+    stability: float
+
+
 def automatic(view: View, rules: Rules) -> tuple[Annotation, ...]:
     """What everything mode finds and the rules keep, best score first."""
     masks = view.everything(
         grid=rules.grid, crops=rules.crops, min_score=rules.min_score, min_stability=rules.min_stability
     )
-    made = [_of(masks, i, _points(masks, i), crop=_crop(masks.crops[i])) for i in range(len(masks))]
+    made = [annotation(*_answer(masks, i), crop=_crop(masks, i), points=_points(masks, i)) for i in range(len(masks))]
     kept = [a for a in made if _large(a, rules) and _sure(a, rules)]
     return tuple(apart(sorted(kept, key=lambda a: -a.predicted_iou), rules.max_overlap))
 
 
 def prompted(view: View, prompts: Sequence[Prompted], rules: Rules) -> Found:
-    """The masks of the accepted prompts that the rules keep. Where a person decided, score and stability count in the
-    assisted stage only, and two masks may overlap."""
+    """The masks of the accepted prompts that the rules keep, in their order. Where a person decided, score and
+    stability count in the assisted stage only, and two masks may overlap."""
     wanted = [p for p in prompts if p.accept]
     made = [
-        _of(masks, i, prompt.points, category=prompt.category)
-        for prompt, (masks, i) in zip(wanted, best(view, [p.prompt for p in wanted]), strict=True)
+        annotation(*answer, points=prompt.points, category=prompt.category)
+        for prompt, answer in zip(wanted, best(view, [p.prompt for p in wanted]), strict=True)
     ]
     kept = tuple(a for a in made if _large(a, rules) and (rules.stage != ASSISTED or _sure(a, rules)))
     return Found(kept, len(made) - len(kept))
 
 
-def best(view: View, prompts: Sequence[Prompt]) -> Iterator[tuple[Masks, int]]:
-    """For each prompt its masks' batch and the number in it of the best one, in the order of the prompts.
+def best(view: View, prompts: Sequence[Prompt]) -> list[Answer]:
+    """For each prompt its best mask.
 
     One point may mean a thing or a part of it: of the three masks for it the one with the highest score is taken.
     """
-    found: dict[int, tuple[Masks, int]] = {}
+    found: dict[int, Answer] = {}
     for ambiguous in (True, False):
         chosen = [i for i, prompt in enumerate(prompts) if prompt.ambiguous == ambiguous]
         for start in range(0, len(chosen), BATCH):
             part = chosen[start : start + BATCH]
             masks = view.segment(prompts=[prompts[i] for i in part], multimask=ambiguous)
-            for row in np.argsort(masks.score, kind="stable"):
-                found[part[int(masks.prompt[row])]] = (masks, int(row))
-    yield from (found[i] for i in range(len(prompts)))
+            for row in np.lexsort((masks.score, masks.area > 0)):  # nothing at all is no answer, however sure
+                found[part[int(masks.prompt[row])]] = _answer(masks, int(row))
+    return [found[i] for i in range(len(prompts))]
 
 
 def apart(ordered: Sequence[Annotation], most: float) -> list[Annotation]:
@@ -108,11 +116,8 @@ def _may_overlap(one: Annotation, other: Annotation, most: float) -> bool:
     return least > most * max(one.area, other.area, one.area + other.area - least)
 
 
-def _of(
-    masks: Masks, at: int, points: tuple[Point, ...], *, crop: Pixels | None = None, category: str = ""
-) -> Annotation:
-    score, stability = float(masks.score[at]), float(masks.stability[at])
-    return annotation(masks.rle[at], score, stability, crop=crop, points=points, category=category)
+def _answer(masks: Masks, at: int) -> Answer:
+    return Answer(masks.rle[at], float(masks.score[at]), float(masks.stability[at]))
 
 
 def _large(one: Annotation, rules: Rules) -> bool:
@@ -127,6 +132,6 @@ def _points(masks: Masks, at: int) -> tuple[Point, ...]:
     return tuple((float(x), float(y)) for x, y in masks.prompts[masks.prompt[at]].points)
 
 
-def _crop(corners: Any) -> Pixels:
-    left, top, right, bottom = (int(v) for v in corners)
+def _crop(masks: Masks, at: int) -> Pixels:
+    left, top, right, bottom = masks.crops[at].tolist()
     return left, top, right - left, bottom - top

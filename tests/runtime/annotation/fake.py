@@ -1,0 +1,95 @@
+"""A segmenter without a network: a mask is all pixels of one colour, red is its score, green its stability.
+
+Imported by the tests and, by path, by the processes that they kill.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from saccade.runtime import rle
+from saccade.runtime.image import Image
+from saccade.runtime.masks import Masks
+from saccade.runtime.prompt import Prompt
+
+SURE, UNSURE, DIM = (250, 252), (170, 200), (40, 250)
+"""(red, green) of what everything mode keeps, of what is asked about, and of what is not worth asking about."""
+
+
+class View:
+    """One picture; every question is counted by its model."""
+
+    def __init__(self, image: Image, model: Model):
+        self.image, self.model = image, model
+
+    def segment(self, *, prompts: Sequence[Prompt], multimask: bool) -> Masks:
+        self.model.batches.append((len(prompts), multimask))
+        rows = []
+        for at, prompt in enumerate(prompts):
+            colour = self.image.pixels[self._place(prompt)]
+            mask = (self.image.pixels == colour).all(axis=2)
+            rows.append((mask, colour[0] / 255, colour[1] / 255, at))
+            if multimask:  # the whole picture and nothing, worse than the mask itself
+                rows += [(np.ones_like(mask), colour[0] / 400, 0.5, at), (np.zeros_like(mask), 0.01, 0.0, at)]
+        return self._masks(rows, tuple(prompts))
+
+    def everything(self, *, grid: int, crops: int, min_score: float, min_stability: float) -> Masks:
+        colours = np.unique(self.image.pixels.reshape(-1, 3), axis=0)
+        rows, prompts = [], []
+        for colour in colours:
+            if colour[0] / 255 >= min_score and colour[1] / 255 >= min_stability:
+                mask = (self.image.pixels == colour).all(axis=2)
+                y, x = np.argwhere(mask)[0]
+                rows.append((mask, colour[0] / 255, colour[1] / 255, len(prompts)))
+                prompts.append(Prompt([(float(x), float(y))]))
+        return self._masks(rows, tuple(prompts))
+
+    def _place(self, prompt: Prompt) -> tuple[int, int]:
+        if prompt.box is not None:
+            x, y = (prompt.box[:2] + prompt.box[2:]) / 2
+        elif prompt.mask is not None:
+            y, x = np.argwhere(prompt.mask)[0]
+        else:
+            x, y = prompt.points[prompt.labels == 1][0]
+        return min(int(y), self.image.height - 1), min(int(x), self.image.width - 1)
+
+    def _masks(self, rows: list[Any], prompts: tuple[Prompt, ...]) -> Masks:
+        made = Masks.from_rle([rle.encode(row[0]) for row in rows], (self.image.height, self.image.width))
+        columns = {name: np.array([row[i] for row in rows], np.float32) for i, name in ((1, "score"), (2, "stability"))}
+        return replace(made, prompts=prompts, prompt=np.array([row[3] for row in rows], np.int64), **columns)
+
+
+class Model:
+    """What annotate needs of a loaded model. encoded: pictures so far; batches: (prompts, multimask) of each call."""
+
+    def __init__(self, digest: str = "d" * 64, precision: str = "fp32", seconds: float = 0.0):
+        self.bundle = SimpleNamespace(digest=digest, name="fake")
+        self.about = {"encoder": {"backend": "null", "precision": precision}}
+        self.encoded, self.seconds = 0, seconds
+        self.batches: list[tuple[int, bool]] = []
+
+    def encode(self, image: Image) -> View:
+        time.sleep(self.seconds)
+        self.encoded += 1
+        return View(image, self)
+
+
+def picture(path: Path, seed: int, kinds: Sequence[tuple[int, int]] = (SURE, SURE, UNSURE), size=(48, 64)) -> Path:
+    """A PNG of (height, width) with one square of each kind, apart from one another, in a blue of its own."""
+    rng = np.random.default_rng(seed)
+    pixels = np.zeros((*size, 3), np.uint8)
+    for at, (red, green) in enumerate(kinds):
+        left, top = 2 + at * 20, int(rng.integers(1, 20))
+        high, wide = rng.integers(12, 18, 2)
+        pixels[top : top + high, left : left + wide] = (red - int(rng.integers(0, 6)), green, 50 + 7 * at + seed % 7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.fromarray(pixels).save(path)
+    return path
