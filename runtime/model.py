@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from saccade.runtime.bundle import Bundle
+from saccade.runtime.cache import Cache
 from saccade.runtime.call import Pipeline
 from saccade.runtime.direct import Direct
 from saccade.runtime.engines import Engines, Options
@@ -20,7 +21,10 @@ from saccade.runtime.errors import Closed, ManifestError
 
 T = TypeVar("T")
 
-FAMILIES = {"clip": ("saccade.runtime.pipelines.clip", "Clip")}
+FAMILIES = {
+    "clip": ("saccade.runtime.pipelines.clip", "Clip"),
+    "sam": ("saccade.runtime.pipelines.sam", "Sam"),
+}
 """For each bundle family the module and class of its pipeline."""
 
 
@@ -29,20 +33,28 @@ class Model:
 
     pipeline: the family's pipeline, whose methods give generators for other drivers
     bundle: what was opened
+    cache: keeps what was encoded, or None
     """
 
-    def __init__(self, bundle: Bundle, pipeline: Any, engines: Engines, *, owned: bool = True):
-        self.bundle, self.pipeline = bundle, pipeline
+    def __init__(
+        self, bundle: Bundle, pipeline: Any, engines: Engines, *, owned: bool = True, cache: Cache | None = None
+    ):
+        self.bundle, self.pipeline, self.cache = bundle, pipeline, cache
         self._engines, self._owned = engines, owned
-        self._driver = Direct(engines)
+        self._driver = Direct(engines, cache)
         self._closed = False
 
     def run(self, pipeline: Pipeline[T]) -> T:
-        """Drive any pipeline with this model's engines, such as one that combines several models."""
+        """Drive any pipeline with this model's engines, such as one that combines several models.
+
+        A result that can ask further, such as a View, is bound to this model.
+        """
         if self._closed:
             pipeline.close()
             raise Closed(f"[{self.bundle.name}] the model is closed", hint="load it again")
-        return self._driver.run(pipeline)
+        result = self._driver.run(pipeline)
+        bind = getattr(type(result), "bind", None)
+        return bind(result, self.run) if bind else result
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "pipeline":
@@ -79,6 +91,8 @@ class Model:
     def close(self) -> None:
         """Give the engines' memory back; later requests raise Closed."""
         self._closed = True
+        if self.cache is not None:
+            self.cache.clear()
         if self._owned:
             self._engines.close()
 
@@ -98,12 +112,15 @@ def load(
     threads: int | None = None,
     arena: bool = True,
     spin: bool = True,
+    cache_bytes: int = 0,
     engines: Engines | None = None,
 ) -> Model:
     """Open a bundle and give its model. Engines open at their first use; `warm_up()` opens them now.
 
     bundle: a bundle's folder, or one already opened
     backend, precision, device, threads, arena, spin: see saccade.runtime.engines.Options
+    cache_bytes: keep up to so many bytes of what pictures and texts were encoded to, for when they come again; a cache
+        costs hashing every picture, so it is off by default
     engines: a shared owner, so that several models can be driven together; it is closed by whoever made it
     Raises a BundleError for a bundle that cannot be trusted, SettingsError for an option that means nothing,
     MissingExtra or EngineError (at the first use) when nothing here can run it.
@@ -111,7 +128,8 @@ def load(
     options = Options.of(backend, precision, device, threads, arena=arena, spin=spin)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     pipeline = pipeline_of(opened)
-    return Model(opened, pipeline, engines or Engines(options), owned=engines is None)
+    cache = Cache(cache_bytes) if cache_bytes else None
+    return Model(opened, pipeline, engines or Engines(options), owned=engines is None, cache=cache)
 
 
 def pipeline_of(bundle: Bundle) -> Any:
