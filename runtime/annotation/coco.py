@@ -103,10 +103,13 @@ def read(path: Path) -> list[Finished]:
     """
     document = typed(path, load(path), _Document)
     names = {category.id: category.name for category in document.categories}
+    sizes = {image.id: (image.height, image.width) for image in document.images}
     held: dict[int, list[Annotation]] = {image.id: [] for image in document.images}
     for at, found in enumerate(document.annotations):
         if found.image_id not in held:
             raise broken(path, ("annotations", at, "image_id"), f"no image {found.image_id}")
+        if found.segmentation.size != sizes[found.image_id]:
+            raise broken(path, ("annotations", at, "segmentation", "size"), f"image {found.image_id} has another")
         name = names.get(found.category_id, "")
         held[found.image_id].append(_checked(path, at, found, "" if name == OBJECT else name))
     made = [Finished(i.file_name, i.height, i.width, tuple(held[i.id])) for i in document.images]

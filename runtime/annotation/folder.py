@@ -134,7 +134,14 @@ def _read(folder: Path) -> Identity | None:
         return msgspec.convert(held, Identity)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, AttributeError, RecursionError):  # msgspec's errors are ValueErrors
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ):  # msgspec's errors are ValueErrors
         raise AnnotationFileError(
             f"[annotate] {folder / RUN} is damaged or of another version",
             hint="choose another folder, or --restart to throw that run away",

@@ -117,7 +117,7 @@ def read(path: str | os.PathLike[str]) -> Prompts:
     if isinstance(document, dict) and document.get("format") != FORMAT:
         raise broken(file, ("format",), f"{str(document.get('format'))[:40]!a} is not {FORMAT!r}")
     made = typed(file, document, _File)
-    return Prompts(file.name, made.pictures, made.run)
+    return Prompts(file.name, made.pictures if made.run else map(_own, made.pictures), made.run)
 
 
 def load(file: Path) -> Any:
@@ -145,6 +145,12 @@ def broken(file: Path, path: str | Iterable[str | int], why: str) -> AnnotationF
     """The error for a place, given as a pointer or as its parts."""
     pointer = path if isinstance(path, str) else strict_json.pointer(path)
     return AnnotationFileError(f"[annotate] {file.name}{pointer[:256]}: {why}", pointer=pointer, hint=_HINT)
+
+
+def _own(picture: PromptedPicture) -> PromptedPicture:
+    """Without the numbers of asks, which mean something in their run's worklist only."""
+    prompts = tuple(msgspec.structs.replace(prompt, ask=None) for prompt in picture.prompts)
+    return msgspec.structs.replace(picture, prompts=prompts)
 
 
 def _fault(prompt: Prompted) -> tuple[tuple[str | int, ...], str]:

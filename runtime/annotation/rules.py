@@ -47,7 +47,12 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def names(self, met: set[str]) -> tuple[str, ...]:
         """The categories in the order of their ids, where `met` are those that occur."""
-        return self.categories + tuple(sorted(met - set(self.categories)))
+        return in_order(met, self.categories)
+
+
+def in_order(met: set[str], first: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Names in the order of their ids: those that come first, then the others that were met, sorted."""
+    return first + tuple(sorted(met - set(first)))
 
 
 def rules(stage: str, **given: Any) -> Rules:
@@ -100,7 +105,7 @@ def _shown(value: Any) -> str:
 
 
 _RANGES: dict[str, tuple[float, float]] = {
-    "grid": (1, 256),
+    "grid": (1, 128),
     "crops": (0, 4),
     "min_score": (0, 1),
     "min_stability": (0, 1),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from saccade.runtime import rle
 from saccade.runtime.annotation.record import Annotation, Pixels, Point, Prompted, annotation
@@ -88,12 +89,13 @@ def best(view: View, prompts: Sequence[Prompt]) -> list[Answer]:
 
 def apart(ordered: Sequence[Annotation], most: float) -> list[Annotation]:
     """Those of `ordered` that overlap no earlier kept one by an IoU of more than `most`."""
-    kept: list[Annotation] = []
-    for one in ordered:
-        near = [other for other in kept if _may_overlap(one, other, most)]
-        if not near or overlaps([one], near).max() <= most:
-            kept.append(one)
-    return kept
+    near = _may_overlap(ordered, most)
+    kept: list[int] = []
+    for at, one in enumerate(ordered):
+        others = [ordered[i] for i in kept if near[at, i]]
+        if not others or overlaps([one], others).max() <= most:
+            kept.append(at)
+    return [ordered[i] for i in kept]
 
 
 def replaced(found: Sequence[Annotation], by: Sequence[Annotation], rules: Rules) -> tuple[int, ...]:
@@ -103,17 +105,20 @@ def replaced(found: Sequence[Annotation], by: Sequence[Annotation], rules: Rules
     return tuple(int(i) for i in np.flatnonzero((overlaps(found, by) > rules.max_overlap).any(axis=1)))
 
 
-def overlaps(some: Sequence[Annotation], others: Sequence[Annotation]) -> Any:
+def overlaps(some: Sequence[Annotation], others: Sequence[Annotation]) -> NDArray[np.float64]:
     """Mask IoU of each of some with each of the others: (len(some), len(others))."""
     return rle.iou([a.segmentation.coco for a in some], [a.segmentation.coco for a in others])
 
 
-def _may_overlap(one: Annotation, other: Annotation, most: float) -> bool:
-    """Whether the masks' IoU can be more than `most`, by areas and boxes alone."""
-    (x, y, w, h), (u, v, s, t) = one.bbox, other.bbox
-    shared = max(0, min(x + w, u + s) - max(x, u)) * max(0, min(y + h, v + t) - max(y, v))
-    least = min(shared, one.area, other.area)
-    return least > most * max(one.area, other.area, one.area + other.area - least)
+def _may_overlap(some: Sequence[Annotation], most: float) -> NDArray[np.bool_]:
+    """(M, M) whether two masks' IoU can be more than `most`, by their areas and boxes alone."""
+    boxes = np.array([a.bbox for a in some], np.float64).reshape(-1, 4)
+    area = np.array([a.area for a in some], np.float64)
+    start, end = boxes[:, None, :2], boxes[:, None, :2] + boxes[:, None, 2:]
+    sides = np.minimum(end, end.swapaxes(0, 1)) - np.maximum(start, start.swapaxes(0, 1))
+    shared = np.minimum(sides.clip(0).prod(axis=2), np.minimum(area[:, None], area))
+    can: NDArray[np.bool_] = shared > most * (area[:, None] + area - shared)
+    return can
 
 
 def _answer(masks: Masks, at: int) -> Answer:

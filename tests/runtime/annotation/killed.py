@@ -1,5 +1,7 @@
 """A process that annotates in children and kills them: python killed.py FOLDER OUT PROMPTS MODE SEED.
 
+MODE slow: no children; takes a minute for a picture, for whoever wants to kill it
+
 MODE operations: a fresh child dies just before its n-th file operation, for every n until one lives
 MODE moments: 20 children die at seeded times, each going on where the one before was; a finished run begins anew
 Prints the kills, and leaves a finished run in OUT.n for each run that was begun.
@@ -107,4 +109,7 @@ def moments(folder: str, out: str, prompts: str, seed: int) -> int:
 if __name__ == "__main__":
     files.os.fsync = lambda fd: None  # a kill, unlike a power cut, does not take what the system was given
     folder, out, prompts, mode, seed = sys.argv[1:]
-    print(operations(folder, out, prompts) if mode == "operations" else moments(folder, out, prompts, int(seed)))
+    if mode == "slow":
+        run(folder, out, prompts, 60)
+    else:
+        print(operations(folder, out, prompts) if mode == "operations" else moments(folder, out, prompts, int(seed)))

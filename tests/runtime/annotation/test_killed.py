@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 from saccade.runtime.annotation import annotate
+from saccade.runtime.errors import AnnotationFileError
 from tests.runtime.annotation import fake, killed
 from tests.runtime.annotation.conftest import NAMES, prompts_file
 
@@ -50,10 +53,19 @@ def test_killed_before_each_file_operation(tmp_path: Path) -> None:
     assert kills > 40
 
 
-def test_a_killed_process_leaves_no_lock(folder: Path, tmp_path: Path) -> None:
-    process = killed.child(lambda: annotate(fake.Model(seconds=60), folder, tmp_path / "out") and None)
-    while not (tmp_path / "out" / "run.json").exists():
-        pass
-    os.kill(process, 9)
-    os.waitpid(process, 0)
-    assert annotate(fake.Model(), folder, tmp_path / "out").pictures == 5
+def test_one_process_at_a_time_and_a_killed_one_leaves_no_lock(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    other = subprocess.Popen([sys.executable, killed.__file__, folder, out, "", "slow", "0"])
+    try:
+        while not (out / "run.json").exists():
+            assert other.poll() is None
+            time.sleep(0.01)
+        with pytest.raises(AnnotationFileError, match="another process") as caught:
+            annotate(fake.Model(), folder, out)
+        assert caught.value.hint
+        with pytest.raises(AnnotationFileError, match="another process"):
+            annotate(fake.Model(), folder, out, restart=True)
+    finally:
+        other.kill()
+        other.wait()
+    assert annotate(fake.Model(), folder, out, stage="semi-automatic", ask_grid=4).pictures == 5
