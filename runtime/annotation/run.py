@@ -80,6 +80,8 @@ def annotate(
     NoSpace. Whatever is raised, and whenever the process is killed: finished pictures stay finished.
     """
     chosen = rules(stage, **given)
+    if not hasattr(model, "everything"):
+        raise InputError(f"[annotate] {model.bundle.name} does not segment", hint="give a bundle of the family sam")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise SettingsError(f"[annotate] no format {', '.join(unknown)[:64]!a}", hint=f"there is {', '.join(FORMATS)}")
@@ -106,9 +108,11 @@ def annotate(
         if stage == SEMI:
             files["worklist"] = Path(worklist) if worklist is not None else target.path / WORKLIST
             still = write_worklist(files["worklist"], target, entries, asked)
+        pictures, masks, dropped = made.counts()
         if sheet:
-            files["sheet"] = made.sheet(Path(folder))
-        return Run(target.path, *made.counts(), still, tuple(skipped), files)
+            title = f"{stage}: {pictures} pictures, {masks} masks of {model.bundle.name}"
+            files["sheet"] = made.sheet(Path(folder), title)
+        return Run(target.path, pictures, masks, dropped, still, tuple(skipped), files)
 
 
 def _prompts(path: str | os.PathLike[str] | None, chosen: Rules) -> Prompts | None:
@@ -185,11 +189,11 @@ class _Outputs:
         sa1b.write(target, self._finished())
         return target
 
-    def sheet(self, root: Path) -> Path:
+    def sheet(self, root: Path, title: str) -> Path:
         target = self._folder.path / SHEET
-        step = max(1, -(-len(self._entries) // PICTURES))
-        chosen = finished(self._folder, self._entries[::step], self._rules)
-        draw_sheet(root, chosen, f"{self._rules.stage}: {len(self._entries)} pictures").save_png(target)
+        count = min(PICTURES, len(self._entries))
+        shown = [self._entries[at * (len(self._entries) - 1) // max(count - 1, 1)] for at in range(count)]
+        draw_sheet(root, finished(self._folder, shown, self._rules), title).save_png(target)
         return target
 
     def counts(self) -> tuple[int, int, int]:

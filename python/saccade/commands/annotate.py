@@ -67,7 +67,12 @@ def annotate(
     """Annotate a folder of pictures with SAM; interrupted or killed, the same command goes on where it was."""
     from saccade.runtime.annotation import annotate as run
 
-    given: dict[str, Any] = {"min_score": min_score, "min_stability": min_stability, "min_area": min_area, "max_overlap": max_overlap}
+    given: dict[str, Any] = {
+        "min_score": min_score,
+        "min_stability": min_stability,
+        "min_area": min_area,
+        "max_overlap": max_overlap,
+    }
     given |= {"grid": grid, "crops": crops, "categories": tuple(categories) if categories else None}
     with load(bundle, backend, precision, threads, device) as model, progress("annotating", quiet=json) as report:
         made = run(

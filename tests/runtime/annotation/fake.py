@@ -76,6 +76,8 @@ class Model:
         self.encoded, self.seconds = 0, seconds
         self.batches: list[tuple[int, bool]] = []
 
+    everything = None  # a view has it; that a model has it says what it is
+
     def encode(self, image: Image) -> View:
         time.sleep(self.seconds)
         self.encoded += 1

@@ -14,9 +14,11 @@ from saccade.runtime.rle import encode
 from tests.runtime.annotation import fake
 from tests.runtime.annotation.conftest import prompts_file
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
+
 
 @pytest.fixture
-def masks(rng=None):
+def masks():
     """Masks of a picture of 37 x 53: noise, a bar, nothing, everything."""
     rng = np.random.default_rng()
     noise = rng.random((3, 37, 53)) < rng.random((3, 1, 1))
@@ -75,7 +77,7 @@ def test_converted_there_and_back_it_is_the_same(model, folder, tmp_path):
         assert {**one, "category_id": 1} == other
     with pytest.raises(InputError, match="exists"):
         convert(first, tmp_path / "sa1b")
-    with pytest.raises(InputError, match="json"):
+    with pytest.raises(InputError, match="cannot write COCO"):
         convert(tmp_path / "sa1b", tmp_path / "again.txt")
     with pytest.raises(InputError, match="no JSON"):
         convert(folder, tmp_path / "again.json")
@@ -89,10 +91,7 @@ def test_no_pictures_and_no_masks_are_coco_too(tmp_path):
         assert coco.read(tmp_path / "c.json") == pictures
 
 
-IMAGES = [
-    {"id": 7, "file_name": "b.png", "width": 3, "height": 2},
-    {"id": 3, "file_name": "a.png", "width": 3, "height": 2},
-]
+IMAGES = [{"id": i, "file_name": f"{name}.png", "width": 3, "height": 2} for i, name in ((7, "b"), (3, "a"))]
 MASK = {"size": [2, 3], "counts": "06"}
 
 
