@@ -6,27 +6,24 @@ folder ──scan──▶ pictures ──not in a shard──▶ encode, stage 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saccade.runtime.annotation import coco, sa1b
-from saccade.runtime.annotation.finished import Finished, finished
+from saccade.runtime.annotation import sa1b
 from saccade.runtime.annotation.folder import Folder
+from saccade.runtime.annotation.outputs import FORMATS, Outputs
 from saccade.runtime.annotation.picture import Annotator
 from saccade.runtime.annotation.prompts import Prompts
 from saccade.runtime.annotation.prompts import read as read_prompts
 from saccade.runtime.annotation.rules import ASSISTED, AUTOMATIC, SEMI, Identity, Rules, rules
-from saccade.runtime.annotation.sheet import PICTURES
-from saccade.runtime.annotation.sheet import draw as draw_sheet
 from saccade.runtime.annotation.worklist import write as write_worklist
 from saccade.runtime.errors import InputError, SettingsError, printable
 from saccade.runtime.index import Entry
 from saccade.runtime.indexing import SUFFIXES, scan
 
-FORMATS = ("coco", "sa1b")
-COCO, SA1B, WORKLIST, SHEET = "annotations.json", "sa1b", "worklist.json", "sheet.png"
+WORKLIST = "worklist.json"
 
 Progress = Callable[[int, int], None]
 
@@ -91,19 +88,15 @@ def annotate(
         names = [entry.name for entry in entries]
         if asked is not None:
             asked.require(names, chosen.categories, target.run)
-        kinds = {*formats, *(kind for kind, name in (("coco", COCO), ("sa1b", SA1B)) if (target.path / name).exists())}
+        kinds = [kind for kind, name in FORMATS.items() if kind in formats or (target.path / name).exists()]
         if "sa1b" in kinds:
             sa1b.check_names(names)
         annotator = Annotator(model, Path(folder), target, chosen, asked)
         if stage == ASSISTED:
             entries = [entry for entry in entries if annotator.wanted(entry.name)]
         skipped += _through(annotator, target, entries, progress)
-        made = _Outputs(target, chosen, entries, {name for name, _ in skipped})
-        files: dict[str, Path] = {}
-        if "coco" in kinds:
-            files["coco"] = made.coco(model)
-        if "sa1b" in kinds:
-            files["sa1b"] = made.sa1b()
+        made = Outputs(target, chosen, entries, {name for name, _ in skipped})
+        files = {kind: made.write(kind, model) for kind in kinds}
         still = 0
         if stage == SEMI:
             files["worklist"] = Path(worklist) if worklist is not None else target.path / WORKLIST
@@ -161,45 +154,3 @@ def _through(
         if progress:
             progress(done, len(entries))
     return skipped
-
-
-class _Outputs:
-    """What is made from the shards when all pictures were seen."""
-
-    def __init__(self, folder: Folder, chosen: Rules, entries: list[Entry], skipped: set[str]):
-        self._folder, self._rules = folder, chosen
-        self._entries = [entry for entry in entries if entry.name not in skipped]
-
-    def _finished(self) -> Iterator[Finished]:
-        return finished(self._folder, self._entries, self._rules)
-
-    def coco(self, model: Any) -> Path:
-        target = self._folder.path / COCO
-        about = {
-            "description": f"{self._rules.stage} masks of {model.bundle.name}",
-            "version": "1.0",
-            "model": model.bundle.digest,
-            "run": self._folder.run,
-        }
-        coco.write(target, self._finished, self._rules.names, about)
-        return target
-
-    def sa1b(self) -> Path:
-        target = self._folder.path / SA1B
-        sa1b.write(target, self._finished())
-        return target
-
-    def sheet(self, root: Path, title: str) -> Path:
-        target = self._folder.path / SHEET
-        count = min(PICTURES, len(self._entries))
-        shown = [self._entries[at * (len(self._entries) - 1) // max(count - 1, 1)] for at in range(count)]
-        draw_sheet(root, finished(self._folder, shown, self._rules), title).save_png(target)
-        return target
-
-    def counts(self) -> tuple[int, int, int]:
-        """Pictures and masks in the output, and prompts whose mask was dropped."""
-        pictures = masks = 0
-        for picture in self._finished():
-            pictures, masks = pictures + 1, masks + len(picture.annotations)
-        held = (self._folder.known(entry, "prompted") for entry in self._entries)
-        return pictures, masks, sum(shard.dropped for shard in held if shard)

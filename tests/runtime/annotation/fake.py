@@ -29,28 +29,33 @@ class View:
 
     def __init__(self, image: Image, model: Model):
         self.image, self.model = image, model
+        colours, self.number = np.unique(image.pixels.reshape(-1, 3), axis=0, return_inverse=True)
+        self.number = self.number.reshape(image.pixels.shape[:2])
+        masks = [self.number == i for i in range(len(colours))]
+        # After the masks of the colours, the whole picture and nothing.
+        masks += [np.ones_like(masks[0]), np.zeros_like(masks[0])]
+        self.masks = Masks.from_rle([rle.encode(m) for m in masks], masks[0].shape)
+        self.colours = colours / 255
 
     def segment(self, *, prompts: Sequence[Prompt], multimask: bool) -> Masks:
         self.model.batches.append((len(prompts), multimask))
         rows = []
         for at, prompt in enumerate(prompts):
-            colour = self.image.pixels[self._place(prompt)]
-            mask = (self.image.pixels == colour).all(axis=2)
-            rows.append((mask, colour[0] / 255, colour[1] / 255, at))
+            colour = int(self.number[self._place(prompt)])
+            score, stability, _ = self.colours[colour]
+            rows.append((colour, score, stability, at))
             if multimask:  # the whole picture and nothing, worse than the mask itself
-                rows += [(np.ones_like(mask), colour[0] / 400, 0.5, at), (np.zeros_like(mask), 0.01, 0.0, at)]
-        return self._masks(rows, tuple(prompts))
+                rows += [(-2, score / 2, 0.5, at), (-1, 0.01, 0.0, at)]
+        return self._rows(rows, tuple(prompts))
 
     def everything(self, *, grid: int, crops: int, min_score: float, min_stability: float) -> Masks:
-        colours = np.unique(self.image.pixels.reshape(-1, 3), axis=0)
         rows, prompts = [], []
-        for colour in colours:
-            if colour[0] / 255 >= min_score and colour[1] / 255 >= min_stability:
-                mask = (self.image.pixels == colour).all(axis=2)
-                y, x = np.argwhere(mask)[0]
-                rows.append((mask, colour[0] / 255, colour[1] / 255, len(prompts)))
+        for colour, (score, stability, _) in enumerate(self.colours):
+            if score >= min_score and stability >= min_stability:
+                y, x = np.argwhere(self.number == colour)[0]
+                rows.append((colour, score, stability, len(prompts)))
                 prompts.append(Prompt([(float(x), float(y))]))
-        return self._masks(rows, tuple(prompts))
+        return self._rows(rows, tuple(prompts))
 
     def _place(self, prompt: Prompt) -> tuple[int, int]:
         if prompt.box is not None:
@@ -61,10 +66,11 @@ class View:
             x, y = prompt.points[prompt.labels == 1][0]
         return min(int(y), self.image.height - 1), min(int(x), self.image.width - 1)
 
-    def _masks(self, rows: list[Any], prompts: tuple[Prompt, ...]) -> Masks:
-        made = Masks.from_rle([rle.encode(row[0]) for row in rows], (self.image.height, self.image.width))
-        columns = {name: np.array([row[i] for row in rows], np.float32) for i, name in ((1, "score"), (2, "stability"))}
-        return replace(made, prompts=prompts, prompt=np.array([row[3] for row in rows], np.int64), **columns)
+    def _rows(self, rows: list[Any], prompts: tuple[Prompt, ...]) -> Masks:
+        which, score, stability, prompt = zip(*rows, strict=True) if rows else ((),) * 4
+        made = self.masks[np.array(which, np.int64)]
+        floats = {"score": np.array(score, np.float32), "stability": np.array(stability, np.float32)}
+        return replace(made, prompts=prompts, prompt=np.array(prompt, np.int64), **floats)
 
 
 class Model:

@@ -299,8 +299,8 @@ def test_memory_does_not_grow_with_the_folder(model, tmp_path):
         return found
 
     peak(3)
-    few, many = peak(20), peak(120)
-    assert many - few < 100 * 1500  # names, places and ids; an annotated picture is 3 kB of objects and more
+    few, many = peak(10), peak(60)
+    assert many - few < 50 * 1500  # names, places and ids; an annotated picture is 3 kB of objects and more
 
 
 def test_settings_that_cannot_be(model, folder, tmp_path):

@@ -42,12 +42,12 @@ def test_a_picture_that_is_gone_or_has_another_size_does_no_harm(tmp_path):
 
 
 def test_a_run_draws_some_of_its_pictures(model, folder, tmp_path, monkeypatch):
-    from saccade.runtime.annotation import run
+    from saccade.runtime.annotation import outputs
 
     drawn = []
     real = sheet.draw
-    monkeypatch.setattr(run, "PICTURES", 2)
-    monkeypatch.setattr(run, "draw_sheet", lambda *given: (drawn.append(real(*given)), drawn[-1])[1])
+    monkeypatch.setattr(outputs, "PICTURES", 2)
+    monkeypatch.setattr(outputs, "draw_sheet", lambda *given: (drawn.append(real(*given)), drawn[-1])[1])
     made = annotate(model, folder, tmp_path / "out")
     assert decode(made.files["sheet"]).height > 300
     assert [tile.title for tile in drawn[0].sections[0].tiles] == ["a.png", "z z.png"]
