@@ -8,7 +8,8 @@ SaccadeError                     exit  http
 │   ├── TextError                   2   400   labels, prompts and token counts
 │   ├── PromptError                 2   400   points, boxes and masks that cannot be asked
 │   ├── SettingsError               2   400   an option or a SACCADE_* variable
-│   └── IndexFileError              2   400   a search index that does not fit or is damaged
+│   ├── IndexFileError              2   400   a search index that does not fit or is damaged
+│   └── AnnotationFileError         2   400   prompts, annotations or an annotation run that do not fit or are damaged
 ├── BundleError                     2   500   a bundle that cannot be trusted
 │   ├── ManifestError               2   500   bundle.json is not what docs/bundle.md says
 │   ├── CorruptBundle               2   500   a file is not the one that was written
@@ -140,6 +141,14 @@ class ForbiddenFile(BundleError):
 
 class IndexFileError(InputError):
     """A search index that is damaged, or was made with another model."""
+
+
+class AnnotationFileError(InputError):
+    """Prompts, annotations or a run's folder that are damaged or do not fit. `pointer` is the place in the JSON."""
+
+    def __init__(self, message: str, *, pointer: str = "", hint: str = ""):
+        super().__init__(message, hint=hint)
+        self.pointer = pointer
 
 
 class ExportError(SaccadeError):

@@ -30,6 +30,9 @@ FAMILIES = {
 }
 """For each bundle family the module and class of its pipeline."""
 
+VERBS = {"sam": {"annotate": "saccade.runtime.annotation"}}
+"""For each family the functions that take a whole model, by name and module; they are methods of it all the same."""
+
 
 class Model:
     """A loaded bundle. The methods of its family's pipeline are methods here, each run at once in the caller's thread.
@@ -63,6 +66,8 @@ class Model:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "pipeline":
             raise AttributeError(name)
+        if home := self._verbs.get(name):
+            return functools.partial(getattr(import_module(home), name), self)
         found = getattr(self.pipeline, name)
         if not inspect.isgeneratorfunction(found):
             return found
@@ -71,7 +76,11 @@ class Model:
         return bound
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(n for n in dir(self.pipeline) if not n.startswith("_"))})
+        return sorted({*super().__dir__(), *self._verbs, *(n for n in dir(self.pipeline) if not n.startswith("_"))})
+
+    @property
+    def _verbs(self) -> dict[str, str]:
+        return VERBS.get(self.bundle.manifest.family, {})
 
     def __repr__(self) -> str:
         return (
