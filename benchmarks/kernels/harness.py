@@ -67,7 +67,11 @@ def measure(
 
 
 def chosen(op: str, candidates: Sequence[Candidate], impl: str | None) -> list[str]:
-    """The candidates to measure: all usable ones but the reference, or `impl`; none if the op does not know `impl`."""
+    """The candidates to measure: all usable ones but the reference, or `impl`; none if the op does not know `impl`.
+
+    Those of a GPU, whose `place` is not the CPU, need another clock and are left out.
+    """
+    candidates = [c for c in candidates if getattr(c, "place", "cpu") == "cpu"]
     if impl is None:
         return [c.name for c in candidates if c.name != "reference" and not c.unusable()]
     for candidate in candidates:

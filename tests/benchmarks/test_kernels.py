@@ -237,3 +237,22 @@ def test_the_picture(world, tmp_path):
     assert column["x"] == pytest.approx(2 / 3)
     assert column["ours"] == {"fast": pytest.approx(20), "slow": pytest.approx(10)}
     assert column["peers"] == {"peer": pytest.approx(5)}
+
+
+def test_work_is_counted_by_hand():
+    from saccade.kernels.decode_boxes import cases as boxes
+    from saccade.kernels.mask_decode import cases as masks
+    from saccade.kernels.nms import cases as nms
+    from saccade.kernels.resize_normalize import cases as resize
+
+    halved = resize.Case("half", (8, 6), (4, 3), {"filter": "box"})  # two taps a value, each way
+    assert resize.work(halved) == (3 * 8 * 6 + 4 * 3 * 4 * 3, 3 * (2 * 2 * 8 * 3 + 2 * 2 * 4 * 3 + 3 * 4 * 3))
+    cropped = halved._replace(options={"filter": "box", "crop": (1, 0, 2, 3), "pad_to": (5, 5)})
+    assert resize.work(cropped) == (3 * 4 * 6 + 12 * 25, 3 * (2 * 2 * 4 * 3 + 2 * 2 * 2 * 3 + 3 * 2 * 3))
+    assert nms.work(10, np.array([3, 0, 2]), classes=True) == (10 * 28 + 8 * 5, 6 * (3 + 1 + 5))
+    assert boxes.work(boxes.Case("", 7, 5), 3) == (4 * 35 + 16 * 7 + 36 * 3, 35 + 48)
+    case = masks.Case("", "noise", 1, (4, 4), (4, 4), (4, 4), (4, 4))
+    low = np.full((1, 4, 4), 9, np.float32)
+    assert masks.work(case, low, 11) == (4 * 16 + 28 + 11, 2 * 16)  # nothing straddles a threshold
+    low[0, 3, 3] = 0  # in the taps of the nine pixels at the lower right, and of three rows of three columns
+    assert masks.work(case, low, 11)[1] == 2 * 16 + 5 * 9 + 8 * 9

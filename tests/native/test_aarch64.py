@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def here(tmp_path_factory):
     return build(tmp_path_factory.mktemp("here"))
 
 
+@cache
 def run(*command: object) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, f"seed {SEED}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
