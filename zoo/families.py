@@ -15,12 +15,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Family:
-    """What a recipe of the zoo gives. A model is a torch module, or what the family's `new` and `load` make of one."""
+    """What a recipe of the zoo gives. A model is a torch module."""
 
     peak_rate: float
     pictures: int  # a step
     recipe: Mapping[str, object]  # as metrics.json tells it
-    new: Callable[[int], Any]  # from a seed
+    start: Callable[[int, Path | None], Any]  # what a training begins with: of a seed, or of a folder to go on from
     load: Callable[[Path], Any]
     train: Callable[..., Any]  # (model, schedule, seed, *, report, checkpoint) -> the averaged model
     save: Callable[[Any, Path], None]
@@ -47,7 +47,7 @@ def clip() -> Family:
         recipe.PEAK_RATE,
         recipe.PICTURES,
         recipe.RECIPE,
-        new=lambda seed: recipe.new_model(vocab, seed),
+        start=lambda seed, folder: recipe.new_model(vocab, seed) if folder is None else load(folder),
         load=load,
         train=lambda model, schedule, seed, **told: recipe.train(model, vocab, schedule, seed, **told),
         save=lambda model, folder: recipe.save(model, vocab, folder),
@@ -60,14 +60,14 @@ def sam() -> Family:
     from transformers import SamModel
 
     from saccade.zoo.recipes import sam as recipe
-    from saccade.zoo.recipes.sam_model import halves, new_model
+    from saccade.zoo.recipes.sam_model import halves
     from saccade.zoo.sam_metrics import bundle_metrics, quick_metrics, sam_metrics
 
     return Family(
         recipe.PEAK_RATE,
         recipe.PICTURES,
         recipe.RECIPE,
-        new=new_model,
+        start=recipe.start,
         load=lambda folder: SamModel.from_pretrained(folder).eval(),
         train=recipe.train,
         save=recipe.save,

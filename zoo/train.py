@@ -61,7 +61,7 @@ def train(name: str, minutes: float, seed: int, out: Path, threads: int, *, resu
         _write(out, {"run": run(), "curve": curve})
 
     final = family.train(
-        family.load(out) if resume else family.new(seed), schedule, seed, checkpoint=checkpoint,
+        family.start(seed, out if resume else None), schedule, seed, checkpoint=checkpoint,
         report=lambda row: _say(" ".join(f"{name} {value:.4g}" for name, value in row.items())),
     )  # fmt: skip
     ran = run()

@@ -20,13 +20,16 @@ class Stub:
     def family(self) -> Family:
         return Family(
             1e-3, 7, {"of": "stub"},
-            new=lambda seed: [f"new {seed}"],
-            load=lambda folder: json.loads((folder / "model.json").read_text()),
+            start=lambda seed, folder: [f"new {seed}"] if folder is None else self.load(folder),
+            load=self.load,
             train=self.train,
             save=self.save,
             quick=lambda model: {"length": float(len(model))},
             measure=lambda model: {"history": model},
         )  # fmt: skip
+
+    def load(self, folder):
+        return json.loads((folder / "model.json").read_text())
 
     def train(self, model, schedule, seed, *, report, checkpoint):
         schedule.start()

@@ -8,6 +8,7 @@ whatever exports facebook/sam-vit-base exports it. Kirillov et al. 2023, arXiv 2
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,18 +18,20 @@ import torch
 from transformers import SamModel
 
 from saccade.zoo.recipes.sam_loss import mask_losses, prompt_loss
-from saccade.zoo.recipes.sam_model import MEAN, PATCH, SIZE, STD, decode, encode, pixel_values
+from saccade.zoo.recipes.sam_model import MEAN, PATCH, SIZE, STD, decode, encode, new_model, pixel_values, sharpen
 from saccade.zoo.recipes.sam_rounds import Rounds
 from saccade.zoo.recipes.targets import PARTS, PARTS_FIRST, TRAINING_STREAM, Batch, draw_batch
 from saccade.zoo.training import Average, Schedule, optimiser
 
 PICTURES, TARGETS = 10, 4  # a step
 PEAK_RATE, DECAY = 2e-3, 0.02
+SHARPER = 4.0  # what the mask logits of a saved model are multiplied by; sam_model.sharpen
 SINGLE_ROUNDS = 0.05  # share of the time in which a mask is not worth correcting yet
 RECIPE = {
     "pictures_a_step": PICTURES, "targets_a_picture": TARGETS, "peak_rate": PEAK_RATE, "weight_decay": DECAY,
     "optimiser": "AdamW, betas 0.9 0.98, clip 1", "schedule": "200 steps warm-up, cosine by the clock to 1 %",
     "average": 0.998, "precision": "float32", "scenes_with_parts": PARTS, "parts_first": PARTS_FIRST,
+    "logits_scaled_at_saving": SHARPER,
 }  # fmt: skip
 CARD = """---
 license: apache-2.0
@@ -107,10 +110,24 @@ def train(
     return average.model
 
 
+def start(seed: int, folder: Path | None = None) -> SamModel:
+    """What a training begins with: a fresh model, or that of a folder as it was before it was saved."""
+    if folder is None:
+        return new_model(seed)
+    model = SamModel.from_pretrained(folder)
+    sharpen(model, 1 / SHARPER)
+    return model
+
+
 def save(model: SamModel, folder: Path) -> None:
-    """Write the official layout. The preprocessor's file is written by hand: its class needs torchvision."""
+    """Write the official layout, with sharper logits.
+
+    The preprocessor's file is written by hand: its class needs torchvision.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    sharper = copy.deepcopy(model)
+    sharpen(sharper, SHARPER)
+    sharper.save_pretrained(folder)
     preprocessor = {
         "do_convert_rgb": True, "do_normalize": True, "do_pad": True, "do_rescale": True, "do_resize": True,
         "image_mean": MEAN, "image_processor_type": "SamImageProcessor", "image_std": STD,

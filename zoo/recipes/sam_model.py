@@ -44,6 +44,19 @@ def new_model(seed: int) -> SamModel:
     return model
 
 
+def sharpen(model: SamModel, factor: float) -> None:
+    """Multiply the mask logits by `factor` and divide what is given back as a mask by it: the same masks and scores.
+
+    Soft targets teach gentle logits: one grid cell of 64 is worth few units, so a mask moves more with the threshold
+    than one of SAM, and its stability, which is counted in units, would fail the defaults made for SAM.
+    """
+    with torch.no_grad():
+        for mlp in model.mask_decoder.output_hypernetworks_mlps:
+            mlp.proj_out.weight *= factor
+            mlp.proj_out.bias *= factor
+        model.prompt_encoder.mask_embed.conv1.weight /= factor
+
+
 def pixel_values(pixels: NDArray[np.uint8], inside: NDArray[np.int64] | None = None) -> torch.Tensor:
     """(N, 3, S, S) float32 in SAM's normalisation from (N, S, S, 3) uint8.
 
