@@ -13,7 +13,7 @@ from typing import Any
 
 from saccade.runtime.annotation import sa1b
 from saccade.runtime.annotation.folder import Folder
-from saccade.runtime.annotation.outputs import FORMATS, Outputs
+from saccade.runtime.annotation.outputs import FORMATS, SHEET, Outputs
 from saccade.runtime.annotation.picture import Annotator
 from saccade.runtime.annotation.prompts import Prompts
 from saccade.runtime.annotation.prompts import read as read_prompts
@@ -102,6 +102,7 @@ def annotate(
             files["worklist"] = Path(worklist) if worklist is not None else target.path / WORKLIST
             still = write_worklist(files["worklist"], target, entries, asked)
         pictures, masks, dropped = made.counts()
+        (target.path / SHEET).unlink(missing_ok=True)  # rather none than an old one
         if sheet:
             title = f"{stage}: {pictures} pictures, {masks} masks of {model.bundle.name}"
             files["sheet"] = made.sheet(Path(folder), title)
