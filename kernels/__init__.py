@@ -7,4 +7,4 @@
 There is no name guard here: transformers looks for a distribution called `kernels`, and a guard that raises breaks it.
 """
 
-OPS = ("resize_normalize", "nms", "mask_decode")
+OPS = ("resize_normalize", "nms", "mask_decode", "relpos_attention")

@@ -19,6 +19,7 @@ from saccade.runtime.errors import InputError, MissingExtra
 from saccade.runtime.image import Image
 from saccade.runtime.prompt import Prompt
 from saccade.runtime.results import Index
+from saccade.runtime.rle import Rle
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -41,7 +42,7 @@ class Masks:
     logits: (M, h, w) float32 low-res logits, or None where they were not kept
     """
 
-    rle: list[rle.Rle]
+    rle: list[Rle]
     boxes: NDArray[np.int32]
     area: NDArray[np.int64]
     stability: NDArray[np.float32]
@@ -79,7 +80,7 @@ class Masks:
 
     @classmethod
     def from_rle(
-        cls, rles: Sequence[rle.Rle], size: tuple[int, int], *, score: Any = None, picture: Image | None = None
+        cls, rles: Sequence[Rle], size: tuple[int, int], *, score: Any = None, picture: Image | None = None
     ) -> Masks:
         """Masks of run lengths from elsewhere, such as a person's annotations. Raises InputError if they do not fit.
 
@@ -104,7 +105,7 @@ class Masks:
         if len(parts) == 1:
             return parts[0]
         names = ("boxes", "area", "stability", "score", "prompt", "crops")
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         kept = [part.logits for part in parts if part.logits is not None]
         logits = np.concatenate(kept) if len(kept) == len(parts) else None
         return replace(parts[0], rle=[r for part in parts for r in part.rle], logits=logits, **arrays)
@@ -140,7 +141,7 @@ class Masks:
     @property
     def nbytes(self) -> int:
         """Bytes held, the picture aside."""
-        arrays = [self.boxes, self.area, self.stability, self.score, self.prompt, self.crops]
+        arrays: list[NDArray[Any]] = [self.boxes, self.area, self.stability, self.score, self.prompt, self.crops]
         arrays += [] if self.logits is None else [self.logits]
         return sum(a.nbytes for a in arrays) + sum(len(r["counts"]) for r in self.rle)
 

@@ -149,7 +149,7 @@ def _prompt(drawn: PilImage, prompt: Prompt, thick: int) -> None:
     pen = ImageDraw.Draw(drawn)
     if prompt.box is not None:
         pen.rectangle(tuple(prompt.box.tolist()), outline="white", width=thick + 1)
-    radius = max(2.5, max(drawn.size) / 130)
+    radius = max(4.0, max(drawn.size) / 110)
     for (x, y), label in zip(prompt.points.tolist(), prompt.labels.tolist(), strict=True):
         place = (x - radius, y - radius, x + radius, y + radius)
-        pen.ellipse(place, RIGHT if label else WRONG, "white", thick + 1)
+        pen.ellipse(place, RIGHT if label else WRONG, "white", thick)

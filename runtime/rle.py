@@ -155,7 +155,8 @@ def iou(ours: Sequence[Rle], others: Sequence[Rle]) -> NDArray[np.float64]:
     shared = intersections(ours, others)
     mine = np.array([area(rle) for rle in ours], np.int64)
     union = mine[:, None] + np.array([area(rle) for rle in others], np.int64) - shared
-    return np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
+    share: NDArray[np.float64] = np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
+    return share
 
 
 def text(rle: Rle) -> dict[str, Any]:

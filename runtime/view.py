@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Segmenter(Protocol):
     """The pipeline that made a view: what answers its questions."""
 
-    def segment(self, picture: Any, **asked: Any) -> Pipeline[Masks]: ...
+    def segment(self, picture: Any, *args: Any, **asked: Any) -> Pipeline[Masks]: ...
 
-    def everything(self, picture: Any, **asked: Any) -> Pipeline[Masks]: ...
+    def everything(self, picture: Any, *args: Any, **asked: Any) -> Pipeline[Masks]: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,7 +58,7 @@ class View:
     @property
     def nbytes(self) -> int:
         """Bytes held: features and picture."""
-        return sum(array.nbytes for array in self.features.values()) + self.picture.pixels.nbytes
+        return sum(int(array.nbytes) for array in self.features.values()) + self.picture.pixels.nbytes
 
     def __repr__(self) -> str:
         return f"View({self.picture!r}, {self.nbytes / 1e6:.1f} MB, model={self.model[:12]!r})"

@@ -51,10 +51,19 @@ def toy() -> Any:
     """tests/toy_sam.py as a module: with importmode=importlib there is no package to import it from."""
     pytest.importorskip("onnx")
     spec = importlib.util.spec_from_file_location("toy_sam", Path(__file__).with_name("toy_sam.py"))
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def sam_bundle(request: pytest.FixtureRequest) -> Path:
+    """The shipped tiny SAM; in a build that has none, the toy."""
+    from saccade.zoo.shipped import bundle_path, names
+
+    return bundle_path("sam-tiny") if "sam-tiny" in names() else request.getfixturevalue("toy_sam")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The README's blocks marked `run` are run, as they stand, in a folder that has what they name."""
+"""The blocks of README and docs/sam.md marked `run` are run, as they stand, in a folder that has what they name."""
 
 import re
 import shlex
@@ -10,11 +10,16 @@ import pytest
 from saccade.cli import run
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"^```(sh|python) run\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+PAGES = ("README.md", "docs/sam.md")
+BLOCKS = [
+    (page, *found)
+    for page in PAGES
+    for found in re.findall(r"^```(sh|python) run\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+]
 
 
 @pytest.fixture
-def folder(tmp_path, pictures, clip_bundle, monkeypatch):
+def folder(tmp_path, pictures, clip_bundle, sam_bundle, monkeypatch):
     (tmp_path / "photos").mkdir()
     for picture in pictures[:4]:
         shutil.copy(picture, tmp_path / "photos")
@@ -23,15 +28,16 @@ def folder(tmp_path, pictures, clip_bundle, monkeypatch):
     (tmp_path / "captions.txt").write_text("a red circle\na blue star\n")
     (tmp_path / "zoo").symlink_to(ROOT / "zoo")
     shutil.copytree(clip_bundle, tmp_path / "clip.bundle")
+    shutil.copytree(sam_bundle, tmp_path / "sam.bundle")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_there_are_blocks():
-    assert {language for language, _ in BLOCKS} == {"sh", "python"}
+    assert {(page, language) for page, language, _ in BLOCKS} == {(p, k) for p in PAGES for k in ("sh", "python")}
 
 
-@pytest.mark.parametrize("block", [b for language, b in BLOCKS if language == "sh"])
+@pytest.mark.parametrize("block", [b for _, language, b in BLOCKS if language == "sh"])
 def test_shell_blocks(block, folder, capfd):
     if "export" in block:
         pytest.importorskip("torch")
@@ -42,9 +48,9 @@ def test_shell_blocks(block, folder, capfd):
         assert run(arguments) == 0, capfd.readouterr().err
 
 
-@pytest.mark.parametrize("block", [b for language, b in BLOCKS if language == "python"])
+@pytest.mark.parametrize("block", [b for _, language, b in BLOCKS if language == "python"])
 def test_python_blocks(block, folder, capfd):
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(block, "block", "exec"), {"__name__": "block"})
     assert capfd.readouterr().out
 
 

@@ -104,13 +104,14 @@ def segment_everything(sam: Sam, view: View, wanted: Everything) -> Pipeline[Mas
     """The masks of one view. `prompt` of each is the point that found it; logits are not kept."""
     image = view.picture
     crops = wanted.boxes(image.height, image.width)
-    parts, asked = [], []
+    parts: list[Masks] = []
+    asked: list[NDArray[np.float64]] = []
     for box, layer in crops:
         left, top, right, bottom = box
         points = wanted.points(layer) * (right - left, bottom - top)
         seen = view if layer == 0 else (yield from sam.look(_crop(image, box)))
         found = yield from _one(sam, seen, points, box, image, wanted)
-        parts.append(replace(found, prompt=found.prompt + sum(map(len, asked))))
+        parts.append(replace(found, prompt=found.prompt + sum(len(points) for points in asked)))
         asked.append(points + (left, top))
     masks = Masks.join(parts)
     if len(crops) > 1:
@@ -129,7 +130,8 @@ def _one(sam: Sam, view: View, points: Any, box: Box, whole: Image, wanted: Ever
         parts.append((yield Work(_survivors, sam, out, start, view, box, whole, wanted)))
     masks = Masks.join(parts)
     kept = yield Work(_nms, masks.boxes, masks.score, wanted.box_nms)
-    return (yield Work(_placed, masks[kept], box, whole))
+    placed: Masks = yield Work(_placed, masks[kept], box, whole)
+    return placed
 
 
 def _survivors(

@@ -11,6 +11,7 @@ from PIL import Image
 
 import saccade
 from saccade.cli import run
+from saccade.zoo.shipped import names
 
 
 @pytest.fixture
@@ -107,6 +108,12 @@ def test_demo(folder, capfd):
     assert sum(row["right"] for row in found["classified"]) >= 0.75 * len(found["classified"])
     with Image.open("out/demo.png") as sheet:
         assert min(sheet.size) > 600
+    if "sam-tiny" in names():
+        assert np.mean([row["click_iou"] for row in found["segmented"]]) >= 0.8
+        assert np.mean([row["box_iou"] for row in found["segmented"]]) >= 0.8
+        assert sum(row["found"] for row in found["segmented"]) >= sum(row["things"] for row in found["segmented"]) / 2
+        with Image.open(found["segment_sheet"]) as sheet:
+            assert min(sheet.size) > 600
     assert run(["demo", "-o", "out"]) == 0
     assert "open it" in capfd.readouterr().out
 

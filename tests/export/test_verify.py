@@ -28,7 +28,7 @@ def recipe(clip_folder: Path) -> Any:
 def verifier(recipe: Any, photos: Path) -> Verifier:
     pictures = [decode(file) for file in sorted(photos.iterdir())[:6]]
     texts = ["a red circle", "two blue squares", "a ring"]
-    return Verifier(recipe, recipe.samples(Material(pictures, texts)), [0, 1, 2, 0, 1, 2])
+    return Verifier(recipe, recipe.samples(Material(pictures, texts), ["image", "text"]), [0, 1, 2, 0, 1, 2])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,96 @@
+"""relpos_attention: attention over a picture with SAM's decomposed relative positions, windows and global alike."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from saccade.kernels.dispatch import Candidate, pick
+from saccade.kernels.relpos_attention import reference
+from saccade.runtime.errors import SpecError
+
+DTYPES = ("float16", "float32", "float64")
+MOST = 1 << 12  # threads
+
+
+class Request(NamedTuple):
+    """What every candidate takes: arrays of one dtype whose last axis is contiguous. `out` (B, A, N, D) is filled."""
+
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    rh: np.ndarray
+    rw: np.ndarray
+    scale: float
+    threads: int
+    out: np.ndarray
+
+
+CANDIDATES = (Candidate("reference", lambda *_: "", reference.run),)
+
+
+def relpos_attention(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    rh: np.ndarray,
+    rw: np.ndarray,
+    *,
+    scale: float | None = None,
+    threads: int = 1,
+    impl: str | None = None,
+) -> np.ndarray:
+    """softmax(scale · q kᵀ + rh[n, row of m] + rw[n, column of m]) v, as (B, A, N, D) in the dtype of `q`.
+
+    q, k, v: (B, A, N, D) float16, float32 or float64; N = Hk · Wk places of a picture, row after row
+    rh, rw: (B, A, N, Hk) and (B, A, N, Wk), same dtype: unscaled q times the tables of relative positions. A row of
+        which every bias is −inf gives zeros
+    scale: 1/√D by default
+    threads: over which batch, heads and blocks of queries are shared out; the bits do not depend on it
+    impl: a candidate to force. Half precision is computed in float32 by all
+    Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.
+    Source: SAM (arXiv 2304.02643) after MViTv2 (arXiv 2112.01526, eq. 4); in blocks as arXiv 2205.14135.
+    """
+    request = _check(q, k, v, rh, rw, scale, threads)
+    pick("relpos_attention", CANDIDATES, request, force=impl).run(request)
+    return request.out
+
+
+def _check(q: Any, k: Any, v: Any, rh: Any, rw: Any, scale: Any, threads: Any) -> Request:
+    arrays = {"q": q, "k": k, "v": v, "rh": rh, "rw": rw}
+    for name, array in arrays.items():
+        good = isinstance(array, np.ndarray) and array.ndim == 4 and array.dtype.name in DTYPES
+        if not good or not array.dtype.isnative:
+            raise _wrong(name, array, f"a NumPy array of 4 axes, {' or '.join(DTYPES)}")
+        if array.dtype != q.dtype:
+            raise _wrong(name, array, f"{q.dtype}, the dtype of q")
+        same = array.shape == q.shape if name in ("k", "v") else array.shape[:3] == q.shape[:3]
+        if not same:
+            raise _wrong(name, array, f"(B, A, N, …) as q has them: {q.shape}")
+    if q.shape[3] == 0:
+        raise _wrong("q", q, "at least one number a token")
+    if rh.shape[3] * rw.shape[3] != q.shape[2]:
+        raise _wrong("rh and rw", rw, f"Hk · Wk = {q.shape[2]} places; rh has Hk = {rh.shape[3]}")
+    try:
+        factor = 1 / math.sqrt(q.shape[3]) if scale is None else float(scale)
+        shared = operator.index(threads)
+    except (TypeError, ValueError):
+        factor, shared = math.nan, 0
+    if not math.isfinite(factor) or not 1 <= shared <= MOST:
+        raise _wrong("scale and threads", (scale, threads), f"a finite number or None, and threads from 1 to {MOST}")
+    return Request(*(_rows(array) for array in arrays.values()), factor, shared, np.empty(q.shape, q.dtype))
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    """`array` itself if the native code can walk it: the last axis contiguous, the others whole items apart."""
+    size = array.itemsize
+    walkable = array.strides[3] == size and not any(stride % size for stride in array.strides)
+    return array if walkable and array.flags.aligned else np.ascontiguousarray(array)
+
+
+def _wrong(name: str, given: Any, allowed: str) -> SpecError:
+    shown = f"{given.shape} {given.dtype}" if isinstance(given, np.ndarray) else repr(given)[:64]
+    return SpecError(f"[relpos_attention] {name}: got {shown}", hint=f"give {allowed}")
