@@ -1,4 +1,4 @@
-"""The blocks of README and docs/sam.md marked `run` are run, as they stand, in a folder that has what they name."""
+"""The blocks of README, docs/annotate.md and docs/sam.md marked `run` are run, as they stand, in a folder that has what they name."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ import pytest
 from saccade.cli import run
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/sam.md")
+PAGES = ("README.md", "docs/annotate.md", "docs/sam.md")
 BLOCKS = [
     (page, *found)
     for page in PAGES

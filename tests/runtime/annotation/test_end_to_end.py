@@ -9,16 +9,13 @@ import pytest
 import saccade
 from saccade.runtime.errors import AnnotationFileError, Closed
 from saccade.zoo.shipped import bundle_path, names
-from tests.toy_sam import write_toy
 
 LOOSE = {"min_score": 0.8, "min_stability": 0.7, "grid": 8}
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    target = tmp_path_factory.mktemp("toy") / "toy.bundle"
-    write_toy(target)
-    return target
+@pytest.fixture
+def bundle(toy_sam):
+    return toy_sam
 
 
 @pytest.fixture
@@ -100,7 +97,7 @@ def test_semi_automatic_with_a_detector_that_fills_the_worklist(bundle, some, tm
     assert scores <= {row["predicted_iou"] for row in made}  # the same point, the same mask
 
 
-def test_another_bundle_is_refused_and_a_closed_one(bundle, some, tmp_path):
+def test_another_bundle_is_refused_and_a_closed_one(bundle, write_toy, some, tmp_path):
     write_toy(tmp_path / "other.bundle", name="other", note="another")
     with saccade.load(bundle, threads=1) as sam:
         sam.annotate(some, tmp_path / "out", **LOOSE)
