@@ -1,4 +1,4 @@
-"""The blocks of README, docs/annotate.md and docs/sam.md marked `run` are run, as they stand, in a folder that has what they name."""
+"""Blocks of README and of pages in docs that are marked `run` are run as they stand, where what they name is."""
 
 import re
 import shlex
