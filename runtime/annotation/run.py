@@ -13,7 +13,7 @@ from typing import Any
 
 from saccade.runtime.annotation import sa1b
 from saccade.runtime.annotation.folder import Folder
-from saccade.runtime.annotation.outputs import FORMATS, Outputs
+from saccade.runtime.annotation.outputs import FORMATS, SHEET, Outputs
 from saccade.runtime.annotation.picture import Annotator
 from saccade.runtime.annotation.prompts import Prompts
 from saccade.runtime.annotation.prompts import read as read_prompts
@@ -79,18 +79,15 @@ def annotate(
     chosen = rules(stage, **given)
     if not hasattr(model, "everything"):
         raise InputError(f"[annotate] {model.bundle.name} does not segment", hint="give a bundle of the family sam")
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
-        raise SettingsError(f"[annotate] no format {', '.join(unknown)[:64]!a}", hint=f"there is {', '.join(FORMATS)}")
+    if worklist is not None and stage != SEMI:
+        raise SettingsError(f"[annotate] a worklist in the {stage} stage", hint=f"--stage {SEMI} writes one")
     asked = _prompts(prompts, chosen)
     entries, skipped = _pictures(Path(folder), Path(out))
-    with Folder(out, Identity.of(model, chosen), restart=restart) as target:
-        names = [entry.name for entry in entries]
-        if asked is not None:
-            asked.require(names, chosen.categories, target.run)
-        kinds = [kind for kind, name in FORMATS.items() if kind in formats or (target.path / name).exists()]
-        if "sa1b" in kinds:
-            sa1b.check_names(names)
+    names, identity = [entry.name for entry in entries], Identity.of(model, chosen)
+    if asked is not None:
+        asked.require(names, chosen.categories, identity.digest)
+    kinds = _kinds(formats, Path(out), names)
+    with Folder(out, identity, restart=restart) as target:  # from here on something may be thrown away
         annotator = Annotator(model, Path(folder), target, chosen, asked)
         if stage == ASSISTED:
             entries = [entry for entry in entries if annotator.wanted(entry.name)]
@@ -102,10 +99,22 @@ def annotate(
             files["worklist"] = Path(worklist) if worklist is not None else target.path / WORKLIST
             still = write_worklist(files["worklist"], target, entries, asked)
         pictures, masks, dropped = made.counts()
+        (target.path / SHEET).unlink(missing_ok=True)  # rather none than an old one
         if sheet:
             title = f"{stage}: {pictures} pictures, {masks} masks of {model.bundle.name}"
             files["sheet"] = made.sheet(Path(folder), title)
         return Run(target.path, pictures, masks, dropped, still, tuple(skipped), files)
+
+
+def _kinds(formats: Sequence[str], out: Path, names: list[str]) -> list[str]:
+    """The formats to write: those asked for and those that are there. Raises SettingsError, InputError."""
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise SettingsError(f"[annotate] no format {', '.join(unknown)[:64]!a}", hint=f"there is {', '.join(FORMATS)}")
+    kinds = [kind for kind, name in FORMATS.items() if kind in formats or os.path.lexists(os.path.join(out, name))]
+    if "sa1b" in kinds:
+        sa1b.check_names(names)
+    return kinds
 
 
 def _prompts(path: str | os.PathLike[str] | None, chosen: Rules) -> Prompts | None:

@@ -7,16 +7,13 @@ import shutil
 import pytest
 
 from saccade.cli import run
-from tests.toy_sam import write_toy
 
 LOOSE = ["--min-score", "0.8", "--min-stability", "0.7", "--grid", "4", "--threads", "1"]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    target = tmp_path_factory.mktemp("toy") / "toy.bundle"
-    write_toy(target)
-    return str(target)
+@pytest.fixture
+def bundle(toy_sam):
+    return str(toy_sam)
 
 
 @pytest.fixture

@@ -8,16 +8,14 @@ import pytest
 
 import saccade
 from saccade.runtime.errors import AnnotationFileError, Closed
-from tests.toy_sam import write_toy
+from saccade.zoo.shipped import bundle_path, names
 
 LOOSE = {"min_score": 0.8, "min_stability": 0.7, "grid": 8}
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    target = tmp_path_factory.mktemp("toy") / "toy.bundle"
-    write_toy(target)
-    return target
+@pytest.fixture
+def bundle(toy_sam):
+    return toy_sam
 
 
 @pytest.fixture
@@ -99,7 +97,7 @@ def test_semi_automatic_with_a_detector_that_fills_the_worklist(bundle, some, tm
     assert scores <= {row["predicted_iou"] for row in made}  # the same point, the same mask
 
 
-def test_another_bundle_is_refused_and_a_closed_one(bundle, some, tmp_path):
+def test_another_bundle_is_refused_and_a_closed_one(bundle, write_toy, some, tmp_path):
     write_toy(tmp_path / "other.bundle", name="other", note="another")
     with saccade.load(bundle, threads=1) as sam:
         sam.annotate(some, tmp_path / "out", **LOOSE)
@@ -107,6 +105,20 @@ def test_another_bundle_is_refused_and_a_closed_one(bundle, some, tmp_path):
         other.annotate(some, tmp_path / "out", **LOOSE)
     with pytest.raises(Closed):
         sam.annotate(some, tmp_path / "closed", **LOOSE)
+
+
+@pytest.mark.skipif("sam-tiny" not in names(), reason="no tiny SAM is shipped")
+def test_the_shipped_sam_annotates_the_shipped_pictures(some, tmp_path, capsys):
+    tools = pytest.importorskip("pycocotools.coco")
+    with saccade.load(bundle_path("sam-tiny"), threads=1) as sam:
+        run = sam.annotate(some, tmp_path / "out", grid=8, min_score=0.7, min_stability=0.8)
+    assert run.pictures == 3
+    assert run.masks >= 3
+    held = tools.COCO(str(tmp_path / "out" / "annotations.json"))
+    for row in held.loadAnns(held.getAnnIds()):
+        runs = held.annToRLE(row)
+        assert row["area"] == tools.maskUtils.area(runs)
+        assert row["bbox"] == tools.maskUtils.toBbox(runs).tolist()
 
 
 def test_a_clip_does_not_annotate(clip_bundle):

@@ -12,6 +12,7 @@ from saccade.runtime.annotation.rules import Identity, rules
 from saccade.runtime.errors import AnnotationFileError, InputError, NoSpace
 from saccade.runtime.index import Entry
 from tests.runtime.annotation import fake
+from tests.runtime.annotation.conftest import prompts_file
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,16 @@ def test_restart_begins_anew(model, folder, tmp_path):
     for name in ("annotations.json", "run.json"):
         assert (out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
     assert len(list((out / "shards").rglob("*.json"))) == 5
+
+
+def test_what_cannot_be_is_said_before_anything_is_thrown_away(model, folder, tmp_path):
+    out, none = tmp_path / "out", prompts_file(tmp_path / "p.json", [{"file_name": "none.png", "prompts": []}])
+    annotate(model, folder, out, stage="semi-automatic")
+    for given in ({"prompts": none}, {"formats": ["x"]}, {"prompts": tmp_path / "nowhere"}, {"min_score": 7.0}):
+        with pytest.raises(InputError):
+            annotate(model, folder, out, **{"stage": "semi-automatic", "restart": True, **given})
+    assert annotate(model, folder, out, stage="semi-automatic").pictures == 5
+    assert model.encoded == 5
 
 
 def test_a_folder_with_something_else_is_left_alone(model, folder, tmp_path):

@@ -310,6 +310,7 @@ def test_settings_that_cannot_be(model, folder, tmp_path):
         {"prompts": tmp_path / "p"},
         {"formats": ["yolo"]},
         {"formats": []},
+        {"worklist": tmp_path / "w.json"},
         {"min_score": 1.5},
         {"min_score": float("nan")},
         {"grid": 0},
