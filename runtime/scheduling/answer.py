@@ -16,20 +16,26 @@ class Answer(Future[Any]):
     those that concurrent.futures.wait, as_completed and asyncio.wrap_future use, the same since Python 3.2.
     """
 
+    # Attributes of the class until they are needed: fewer objects for the garbage collector to walk.
+    _made: threading.Condition | None = None
+    _state = "PENDING"
+    _result: Any = None
+    _exception: BaseException | None = None
+    _waiters: Any = ()
+    _done_callbacks: Any = ()
+
     def __init__(self) -> None:
-        self._made: threading.Condition | None = None
-        self._state = "PENDING"
-        self._result: Any = None
-        self._exception: BaseException | None = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
+        """Without the base's, which makes the condition."""
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # the base class has an attribute
         made = self._made
         if made is None:
             with _BIRTH:
-                made = self._made = self._made or threading.Condition()
+                if self._made is None:
+                    self._waiters, self._done_callbacks = [], []  # only used by who holds the condition
+                    self._made = threading.Condition()
+                made = self._made
         return made
 
     def done(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from saccade.runtime.call import Graph
@@ -54,7 +54,7 @@ class Board:
         self.journal, self.foresight, self.streams = Journal(), Foresight(), Streams()
         self.running = self.number = 0
         self.closing = False
-        self._lanes: dict[Graph, Lane] = {}
+        self.lanes: dict[Graph, Lane] = {}
         self._ready: list[tuple[float, int, int, Group]] = []
         self._posts = 0
         self._chores: Line[Chore] = Line()
@@ -66,20 +66,18 @@ class Board:
 
     def lane(self, graph: Graph) -> Lane:
         """The lane of a graph. Called without the lock."""
-        lane = self._lanes.get(graph)
-        if lane is None:
-            with self.lock:
-                lane = self._lanes.setdefault(graph, Lane(graph, self.policy))
-        return lane
+        with self.lock:
+            return self.lanes.setdefault(graph, Lane(graph, self.policy))
 
     def push(self, ticket: Ticket) -> None:
         """Let a call wait for its engine."""
         group = ticket.group
         group.line.push(ticket)
         posted = group.posted
-        if posted is None or (ticket.rank, ticket.number) < posted:
-            if posted is None:
-                group.since = ticket.since
+        if posted is None:
+            group.since = ticket.since
+            self._post(group, ticket.rank, ticket.number)
+        elif ticket.rank < posted[0]:
             self._post(group, ticket.rank, ticket.number)
         elif not self._delay_s or not group.full():
             return
@@ -182,7 +180,7 @@ class Board:
         """An engine run is over."""
         self.running -= 1
         if batch.tickets:
-            rows = sum(ticket.rows for ticket in batch.tickets)
+            rows = sum([ticket.rows for ticket in batch.tickets])
             batch.group.times.add(rows, seconds)
             self.journal.runs += 1
             self.journal.rows += rows
@@ -193,11 +191,7 @@ class Board:
     @property
     def waiting(self) -> int:
         """Calls and chores that nobody has begun."""
-        return self._chores.count + sum(g.line.count for lane in self._lanes.values() for g in lane.groups)
-
-    def lanes(self) -> Iterable[Lane]:
-        """Every lane there is."""
-        return list(self._lanes.values())
+        return self._chores.count + sum(g.line.count for lane in self.lanes.values() for g in lane.groups)
 
     def _post(self, group: Group, rank: float, number: int) -> None:
         group.posted = (rank, number)
@@ -227,7 +221,7 @@ class Board:
                 break
             late += [sink.request for sink in head.sinks()]
             want = group.want()
-        batch = group.take(batch, want)
+        line.take(want, batch)
         if (head := line.head()) is not None:
             group.since = min(now, head.since)
             self._post(group, head.rank, head.number)

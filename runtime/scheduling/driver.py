@@ -20,7 +20,7 @@ from saccade.runtime.errors import DeadlineExceeded
 from saccade.runtime.scheduling.answer import Answer
 from saccade.runtime.scheduling.board import Batch, Board, Late
 from saccade.runtime.scheduling.policy import Policy
-from saccade.runtime.scheduling.request import Chore, Join, Request, Ticket
+from saccade.runtime.scheduling.request import Chore, Join, Request, Slot, Ticket
 from saccade.runtime.scheduling.runs import Runs
 from saccade.runtime.scheduling.steps import Steps, closed
 
@@ -157,9 +157,12 @@ class Driver:
 
     def _run_batch(self, batch: Batch) -> None:
         self._expire(batch.late)
-        deliver = self._steps.deliver
+        advance, deliver = self._steps.advance, self._steps.deliver
         for sink, value, error in self._runs(batch):
-            deliver(sink, value, error)
+            if isinstance(sink, Slot):
+                deliver(sink, value, error)
+            else:
+                advance(sink, value, error)
 
     def _expire(self, requests: list[Request]) -> None:
         for request in requests:

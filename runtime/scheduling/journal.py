@@ -30,17 +30,22 @@ class Journal:
         self.sent = self.refused = self.runs = self.rows = self.bad = 0
         self.busy_s = 0.0
         self.ends = dict.fromkeys(ENDS, 0)
-        self.recent: deque[End] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[int, str, str, float]] = deque(maxlen=RECENT)
 
     @property
     def open(self) -> int:
         """Requests accepted and not ended."""
         return self.sent - sum(self.ends.values())
 
+    @property
+    def recent(self) -> list[End]:
+        """The last ends, oldest first."""
+        return [End._make(end) for end in list(self._recent)]
+
     def end(self, number: int, how: str, stream: str, age_ms: float) -> None:
         """One request ended."""
         self.ends[how] += 1
-        self.recent.append(End(number, how, stream, age_ms))
+        self._recent.append((number, how, stream, age_ms))
 
     def seconds_each(self) -> float:
         """Engine seconds for each result so far; 0 before the first."""

@@ -54,15 +54,6 @@ class Group:
         cap = 1 if self.lane.refusal else (self.fill or self.times.best(self.times.cap))
         return self.line.rows >= cap
 
-    def take(self, batch: list[Ticket], want: int) -> list[Ticket]:
-        """`batch` and the next calls, in order, up to `want` rows; at least one call."""
-        line, rows = self.line, sum(ticket.rows for ticket in batch)
-        while (head := line.head()) is not None and (not batch or rows + head.rows <= want):
-            line.pop()
-            batch.append(head)
-            rows += head.rows
-        return batch
-
 
 class Lane:
     """One graph: how its calls merge, which wait, and the engine that ran it last.
@@ -124,15 +115,13 @@ class Lane:
         fill = next((size for size in self.policy.batches if rows <= size <= cap), 0)
         kinds = tuple(inputs[t.name].dtype for t in spec.inputs)
         fixed = tuple(sorted((dim, size) for dim, size in sizes.items() if dim != spec.batch and dim not in to))
-        key = (fill, kinds, fixed, tuple(sorted(to.items())))
-        if self.policy.batches and not fill:
-            key = (*key, rows)  # larger than every fixed size: runs as it is, alone
+        alone = bool(self.policy.batches) and not fill  # larger than every fixed size: runs as it is, by itself
+        key = (fill, kinds, fixed, tuple(sorted(to.items())), rows if alone else 0)
         if len(self._known) >= _SIGNATURES:
             self._known.clear()
             self._groups = {k: g for k, g in self._groups.items() if g.line.count}
         group = self._groups.get(key)
         if group is None:
-            alone = bool(self.policy.batches) and not fill
             group = self._groups[key] = Group(self, rows if alone else cap, fill, to)
         shape = Shape(group, rows, sizes)
         if signature is not None:

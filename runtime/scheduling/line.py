@@ -41,10 +41,12 @@ class Line(Generic[W]):
         self.count += 1
         self.rows += item.rows
         queue = self._queue
-        if not queue or (item.rank, item.number) >= (queue[-1].rank, queue[-1].number):
-            queue.append(item)
-        else:
-            self._overtake(item, item.rank, item.number)
+        if queue:
+            last = queue[-1]
+            if item.rank < last.rank or (item.rank == last.rank and item.number < last.number):
+                self._overtake(item, item.rank, item.number)
+                return
+        queue.append(item)
 
     def promote(self, item: W, rank: float, number: int) -> None:
         """Let what waits already go as early as that rank."""
@@ -71,6 +73,30 @@ class Line(Generic[W]):
             self.count -= 1
             self.rows -= item.rows
         return item
+
+    def take(self, want: int, batch: list[W]) -> None:
+        """Add who is next to `batch`, in order, as long as its rows do not exceed `want`; at least one."""
+        rows = sum([item.rows for item in batch])
+        queue, heap = self._queue, self._heap
+        while queue or heap:
+            if heap:
+                item = self.head()
+                if item is None:
+                    return
+            else:  # the usual case, without a call for each
+                item = queue[0]
+                if item.dead or item.taken:
+                    queue.popleft()
+                    continue
+            if batch and rows + item.rows > want:
+                return
+            rows += item.rows
+            if not heap:
+                queue.popleft()
+            item.taken = True
+            self.count -= 1
+            self.rows -= item.rows
+            batch.append(item)
 
     def drop(self, item: W) -> None:
         """Let one go that waits; the line keeps no more of it than a mark, and few marks."""

@@ -32,19 +32,20 @@ class Request(Answer):
     sent, deadline: seconds of the scheduler's clock; age_ms: from submit to the end, None before
     """
 
+    number = 0
+    rank = 0.0
+    ended = ""
+    dead = False
+    pending: Pending | None = None
+    helped = False  # the thread in result() does the next step: wake nobody
+    age_ms: float | None = None
+    served_s = 0.0  # in engine runs and work, waiting left out
+    trail: list[tuple[Any, float]] | None = None  # stages met and served_s there, if foresight learns from it
+
     def __init__(self, driver: Driver, generator: Generated, sent: float, priority: int, deadline: float, stream: str):
-        super().__init__()
         self.driver: Driver | None = driver
         self.generator = generator
         self.sent, self.priority, self.deadline, self.stream = sent, priority, deadline, stream
-        self.number, self.rank = 0, sent
-        self.ended = ""
-        self.dead = False
-        self.pending: Pending | None = None
-        self.helped = False  # the thread in result() does the next step: wake nobody
-        self.age_ms: float | None = None
-        self.served_s = 0.0  # in engine runs and work, waiting left out
-        self.trail: list[tuple[Any, float]] | None = None  # stages met and served_s there, if foresight learns from it
 
     @property
     def request(self) -> Request:
@@ -79,7 +80,7 @@ class Member:
 
     def __init__(self, generator: Generated, join: Join, index: int):
         self.generator, self.join, self.index = generator, join, index
-        self.request = join.task.request
+        self.request: Request = join.task.request
         self.dead = False
         self.pending: Pending | None = None
 
@@ -107,7 +108,7 @@ class Slot:
 
     def __init__(self, join: Join, index: int):
         self.join, self.index = join, index
-        self.request = join.task.request
+        self.request: Request = join.task.request
         self.pending: Pending | None = None
 
     @property
@@ -123,28 +124,14 @@ class Ticket:
     others: further sinks, when calls with equal keys share this run
     """
 
-    __slots__ = (
-        "dead",
-        "group",
-        "inputs",
-        "key",
-        "number",
-        "others",
-        "rank",
-        "rows",
-        "shape",
-        "since",
-        "sink",
-        "taken",
-    )
+    dead = taken = False  # as attributes of the class: most tickets never set them
+    others: list[Sink] | None = None
+    key: Any = None
 
     def __init__(self, sink: Sink, group: Group, shape: Shape, inputs: Any, since: float):
         self.sink, self.group, self.shape, self.inputs, self.since = sink, group, shape, inputs, since
         request = sink.request
         self.rank, self.number, self.rows = request.rank, request.number, shape.rows
-        self.dead = self.taken = False
-        self.others: list[Sink] | None = None
-        self.key: Any = None
 
     def sinks(self) -> list[Sink]:
         """Whoever waits for it."""

@@ -104,16 +104,15 @@ def _claimed(lane: Lane, tickets: list[Ticket], answers: list[Any], seconds: flo
     for ticket, answer in zip(tickets, answers, strict=True):
         if ticket.key is not None:
             lane.flights.leave(ticket)
-        shared = ticket.others is not None
-        for sink in ticket.sinks():
-            if sink.dead or sink.pending is not ticket:
+        failed, shared = isinstance(answer, BaseException), ticket.others is not None
+        for sink in ticket.sinks() if shared else (ticket.sink,):
+            if sink.pending is not ticket or sink.dead:
                 continue
             sink.pending = None
             request = sink.request
             request.served_s += seconds
             if request.trail is not None:
                 request.trail.append((lane.graph, request.served_s))
-            failed = isinstance(answer, BaseException)
             own = answer if not shared else _own(answer)
             claimed.append((sink, None, own) if failed else (sink, own, None))
     return claimed

@@ -67,7 +67,7 @@ class Steps:
                 moved = self._returned(task, None, raised)
             else:
                 try:
-                    moved = self._step(task, step, todo)
+                    moved = self._call(task, step) if type(step) is Call else self._step(task, step, todo)
                 except Exception as refused:
                     moved = task, None, refused
 
@@ -110,11 +110,11 @@ class Steps:
 
     def _call(self, sink: Sink, call: Call) -> Next | None:
         """Let a call wait in its lane. Raises SpecError if its inputs do not fit."""
-        board = self._board
-        lane = board.lane(call.graph)
+        board, key = self._board, call.key
+        lane = board.lanes.get(call.graph) or board.lane(call.graph)
         shape = lane.shape(call.inputs)
         ticket = Ticket(sink, shape.group, shape, call.inputs, self._clock())
-        flights, key = lane.flights, call.key
+        flights = lane.flights
         with board.lock:
             if sink.dead:
                 return _dead(sink)

@@ -87,4 +87,4 @@ class Streams:
 def _owner(generator: Generated) -> tuple[Any, int]:
     """What a fresh pipeline will run: its code, and the object whose method it is."""
     frame = generator.gi_frame
-    return generator.gi_code, id(frame.f_locals.get("self"))
+    return generator.gi_code, id(frame.f_locals.get("self")) if frame is not None else 0

@@ -1,13 +1,14 @@
 """Times: what runs of one group took on this machine, and the batch size that follows.
 
-Sizes are kept by level: 1, 2, 3–4, 5–8, … rows. A larger level is tried once the one below it has paid off, so the
-hill is climbed by real requests and stops where merging stops paying.
+Sizes are kept by level: 1, 2, 3–4, 5–8, … rows. A larger level is tried once the one below it has paid off (or costs
+next to nothing), so the hill is climbed by real requests and stops where merging stops paying.
 """
 
 from __future__ import annotations
 
 _WEIGHT = 0.2  # of a new measurement
 _TIE = 0.97  # a larger batch has to gain at least 3 % a row: it makes its first rows wait for its last
+_CHEAP_S = 0.005  # a run as short as this is tried anyway: where overhead counts, two rows may not pay and ten do
 _AGAIN = 64  # runs after which a level that did not pay is tried once more: the machine may have been busy
 
 
@@ -55,14 +56,15 @@ class Times:
         waiting = min(waiting, self.cap)
         if waiting <= 1:
             return 1
-        top, chosen, below = (waiting - 1).bit_length(), 1, 0.0
+        top, chosen, best = (waiting - 1).bit_length(), 1, 0.0
         for index in range(top + 1):
             level, size = self._levels[index], min(1 << index, waiting)
             if level.runs < 2:
                 return size  # the levels below have paid: see whether this one does
-            if index and level.mean >= _TIE * below:
+            if not index or level.least < _TIE * best:  # the least: a busy machine only ever adds
+                chosen, best = size, level.least
+            elif level.least * size > _CHEAP_S:
                 return size if self._stamp - level.stamp >= _AGAIN else chosen
-            chosen, below = size, level.mean
         return chosen
 
     def fail(self, rows: int) -> None:
