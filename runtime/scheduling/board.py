@@ -48,7 +48,7 @@ class Board:
 
     def __init__(self, policy: Policy, clock: Callable[[], float], run: Callable[[Any], None]):
         self.policy, self.clock = policy, clock
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a forgotten scheduler may be collected, and so stopped, while it is held
         self.calm = threading.Condition(self.lock)  # told when the last request ends while closing
         self.requests: dict[int, Request] = {}
         self.journal, self.foresight, self.streams = Journal(), Foresight(), Streams()

@@ -16,7 +16,7 @@ class Crew:
     run: does a job; called without it
     """
 
-    def __init__(self, name: str, count: int, lock: threading.Lock, take: Take, run: Callable[[Any], None]):
+    def __init__(self, name: str, count: int, lock: threading.RLock, take: Take, run: Callable[[Any], None]):
         self._lock, self._take, self._run = lock, take, run
         self._idle: list[threading.Lock] = []
         self._stopped = False

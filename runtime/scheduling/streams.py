@@ -2,17 +2,18 @@
 
     frame 1 ──▶ under way          frame 2 ──▶ waits          frame 3 ──▶ waits, and frame 2 ends as Superseded
 
-So results come in order, the age of an answer is at most one service time and one frame, and streams take turns: the
-frame that waited joins the queue when its predecessor leaves it, behind the other streams.
+So results come in order, and the age of an answer is at most one service time and one frame. Streams take turns: the
+frame that waited joins the queue when its predecessor is done, behind the other streams; one that is still in the queue
+when a newer one comes leaves it its place there.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from saccade.runtime.errors import InputError
-from saccade.runtime.scheduling.request import Request
+from saccade.runtime.scheduling.request import Chore, Request, Ticket
 
 if TYPE_CHECKING:
     from saccade.runtime.scheduling.request import Generated
@@ -38,7 +39,7 @@ class Streams:
     def full(self, name: str) -> bool:
         """Whether the next request of the stream takes the place of one that waits."""
         stream = self._streams.get(name)
-        return stream is not None and stream.waiting is not None
+        return stream is not None and (stream.waiting is not None or _untouched(stream.current))
 
     def check(self, name: str, generator: Generated) -> None:
         """Raise InputError if the stream belongs to another model or another of its methods."""
@@ -61,6 +62,10 @@ class Streams:
             stream.current = request
             self._forget()
             return True, None
+        if _untouched(stream.current):
+            request.rank = stream.current.rank
+            replaced, stream.current = stream.current, request
+            return True, replaced
         replaced, stream.waiting = stream.waiting, request
         return False, replaced
 
@@ -82,6 +87,13 @@ class Streams:
             if idle is None:
                 return
             del self._streams[idle]
+
+
+def _untouched(request: Request | None) -> TypeGuard[Request]:
+    """Whether nothing has been run for it."""
+    if request is None or request.served_s:
+        return False
+    return isinstance(request.pending, Ticket | Chore) and not request.pending.taken
 
 
 def _owner(generator: Generated) -> tuple[Any, int]:
