@@ -132,7 +132,7 @@ class Scheduler:
         """Do one thing that is due, in this thread; False if nothing is. For schedulers without threads."""
         board = self._board
         with board.lock:
-            job = board.next_late()[0] or board.next_batch()[0] or board.next_chore()[0]
+            job = board.next_late()[0] or board.next_chore()[0] or board.next_batch()[0]
         if job is not None:
             self._driver.run(job)
         return job is not None

@@ -53,7 +53,7 @@ class Trace:
 
     def request(self, request: Request, now: float) -> None:
         """A request ended."""
-        about = {"end": request.ended, "stream": request.stream, "served_ms": round(request.served_s * 1e3, 3)}
+        about = {"how": request.ended, "stream": request.stream, "served_ms": round(request.served_s * 1e3, 3)}
         name = request.generator.gi_code.co_name
         self.wait(name, "request", request.number, request.sent, now, **about)
 
@@ -72,7 +72,7 @@ class Trace:
         self.wait(f"queue {name}", "queue", chore.number, chore.since, start)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write what there is. Raises NoSpace."""
+        """Write what there is. Raises NoSpace or InputError."""
         from saccade.runtime.files import write_file
 
         threads = [
@@ -94,7 +94,7 @@ class Trace:
 def trace(path: str | os.PathLike[str]) -> Iterator[Trace]:
     """Note every request, wait, engine run and piece of work in the block, and write them to `path` at its end.
 
-    Raises SettingsError if a trace is active already; NoSpace if it cannot be written.
+    Raises SettingsError if a trace is active already; NoSpace or InputError if it cannot be written.
     """
     global active
     if active is not None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from saccade.runtime.results import Embeddings as Embeddings
     from saccade.runtime.results import Matches as Matches
     from saccade.runtime.results import Scores as Scores
+    from saccade.runtime.scheduler import Scheduler as Scheduler
+    from saccade.runtime.tracing import trace as trace
 
 __version__ = "0.1.0"
 
@@ -40,12 +42,14 @@ _HOMES = {
     "Matches": "results",
     "Model": "model",
     "SaccadeError": "errors",
+    "Scheduler": "scheduler",
     "Scores": "results",
     "decode": "image",
     "index_pictures": "indexing",
     "index_texts": "indexing",
     "load": "model",
     "open_index": "index",
+    "trace": "tracing",
 }
 __all__ = [*_HOMES, "__version__"]
 

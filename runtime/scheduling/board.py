@@ -219,6 +219,7 @@ class Board:
             if fits:
                 batch, want = [head], fits
                 break
+            group.lane.flights.leave(head)  # or another call could still come on board
             late += [sink.request for sink in head.sinks()]
             want = group.want()
         line.take(want, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +57,10 @@ class Crew:
                 if job is None:
                     self._idle.append(bell)
             if job is not None:
-                self._run(job)
+                try:
+                    self._run(job)
+                except BaseException:  # a fault of the scheduler's own: it is shown, and the others go on
+                    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
                 del job  # or it would live until the next one
             elif not bell.acquire(timeout=-1 if seconds is None else seconds):
                 with self._lock:

@@ -67,7 +67,7 @@ class Request(Answer):
     def cancel(self) -> bool:
         """End it now unless it has ended; an engine run under way is not stopped, its outputs are dropped."""
         driver = self.driver
-        return driver.cancel(self) if driver is not None else super().cancel()
+        return driver.cancel(self) if driver is not None else self.ended == "cancelled"
 
     def __repr__(self) -> str:
         return f"Request({self.number}, {self.ended or 'open'})"

@@ -96,7 +96,9 @@ class Doubler:
         other = self.world.fault(inputs)
         if other is not None:
             return other
-        return {out.name: inputs[given.name] * 2 + 1 for given, out in zip(self.spec.inputs, self.spec.outputs)}
+        return {
+            out.name: inputs[given.name] * 2 + 1 for given, out in zip(self.spec.inputs, self.spec.outputs, strict=True)
+        }
 
     def close(self):
         pass

@@ -130,8 +130,7 @@ def play(world, scheduler, plan):
             future = scheduler.submit(
                 made, priority=step["priority"], deadline_ms=step["deadline_ms"], stream=step["stream"]
             )
-        except QueueFull as error:
-            assert error.retry_after_s >= 0
+        except QueueFull:
             refused[0] += 1
             return
         future.add_done_callback(lambda f: ends.append(world.now))
