@@ -63,6 +63,7 @@ class Streams:
             self._forget()
             return True, None
         if _untouched(stream.current):
+            assert stream.current is not None
             request.rank = stream.current.rank
             replaced, stream.current = stream.current, request
             return True, replaced
