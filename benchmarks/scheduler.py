@@ -16,6 +16,7 @@ Answers are compared with the direct driver's before anything is timed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import random
 import tempfile
@@ -158,7 +159,7 @@ def overload(graph: Graph, seconds: float) -> Row:
             while sent < (now - start) * 2 * capacity:
                 at = time.monotonic()
                 future = scheduler.submit(once(graph), deadline_ms=DUE_MS)
-                future.add_done_callback(lambda f, at=at: ended(f, at))
+                future.add_done_callback(functools.partial(ended, sent=at))
                 sent += 1
             depths.append(scheduler.journal.open)
             time.sleep(0.001)

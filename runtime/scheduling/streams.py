@@ -62,13 +62,12 @@ class Streams:
             stream.current = request
             self._forget()
             return True, None
-        if _untouched(stream.current):
-            assert stream.current is not None
-            request.rank = stream.current.rank
-            replaced, stream.current = stream.current, request
-            return True, replaced
-        replaced, stream.waiting = stream.waiting, request
-        return False, replaced
+        current, waiting = stream.current, stream.waiting
+        if _untouched(current):
+            request.rank, stream.current = current.rank, request
+            return True, current
+        stream.waiting = request
+        return False, waiting
 
     def ended(self, request: Request) -> Request | None:
         """Note the end of a request of a stream; the one that may start now, if any."""
