@@ -7,8 +7,7 @@
     latest-wins  60 frames a second into an engine that does 10
     memory       resident memory over 100,000 requests of which some are cancelled
     tracing      what the tests for a trace cost while there is none
-    merging      a real graph, many requests at once, merged against not merged
-    shared       users of one picture, a prompt each: for a bundle whose pipeline has `segment`
+    merging, shared: see sharing.py
 
 Answers are compared with the direct driver's before anything is timed.
 """
@@ -29,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from saccade.benchmarks import sharing
 from saccade.benchmarks.overhead import null_bundle
 from saccade.runtime import tracing
 from saccade.runtime.call import Call, Graph, Pipeline
@@ -60,10 +60,10 @@ def rows(models: list[Model] | None = None, *, seconds: float = 10.0, rounds: in
         made += [latest_wins(graph, seconds), memory(graph, engines), traced(graph, engines)]
         engines.close()
     for model in models or []:
-        if model.bundle.manifest.family == "clip":
-            made.append(merging(model, rounds))
+        if hasattr(model.pipeline, "encode_text"):
+            made.append(sharing.merging(model, rounds))
         if hasattr(model.pipeline, "segment"):
-            made.append(shared(model, rounds))
+            made.append(sharing.shared(model, rounds))
     return made
 
 
@@ -241,65 +241,6 @@ def traced(graph: Graph, engines: Engines, count: int = 3000) -> Row:
         on = min(each_us() for _ in range(3))
     tests = 3 + 1  # one a call, one at the end
     return {"case": "tracing", "off_share": round(tests * test_us / off, 5), "on_over_off": round(on / off, 3)}
-
-
-def merging(model: Model, rounds: int, count: int = 256) -> Row:
-    """Texts of many requests at once, each its own call: merged against one at a time."""
-    texts = [f"a red circle and {number} stars" for number in range(count)]
-
-    def each(scheduler: Scheduler) -> float:
-        start = time.perf_counter()
-        futures = [scheduler.submit(model.pipeline.encode_text(text)) for text in texts]
-        for future in futures:
-            future.result(600)
-        return count / (time.perf_counter() - start)
-
-    with Scheduler(model) as merged, Scheduler(model, merge=False) as alone:
-        want = [model.encode_text(text).vectors for text in texts[:8]]
-        for text, vectors in zip(texts, want, strict=False):
-            np.testing.assert_allclose(
-                merged.submit(model.pipeline.encode_text(text)).result(60).vectors, vectors, atol=1e-4
-            )
-        each(merged), each(alone)
-        found = [(each(merged), each(alone)) for _ in range(rounds)]
-    return _ratio("merging", model, found)
-
-
-def shared(model: Model, rounds: int, users: int = 8) -> Row:
-    """Users of one picture, a point each: the encoder runs once, their decoder calls meet."""
-    picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3)).astype(np.uint8)
-    points = [[[40 + 60 * user, 240]] for user in range(users)]
-
-    def each(scheduler: Scheduler, view: Any) -> float:
-        start = time.perf_counter()
-        futures = [scheduler.submit(model.pipeline.segment(view, points=point)) for point in points]
-        for future in futures:
-            future.result(600)
-        return users / (time.perf_counter() - start)
-
-    with Scheduler(model) as merged, Scheduler(model, merge=False) as alone:
-        before = merged.journal.rows
-        each(merged, picture)  # each its own request, picture and all
-        encoded = merged.journal.rows - before - users
-        view = model.run(model.pipeline.encode(picture))
-        for _ in range(5):
-            each(merged, view), each(alone, view)
-        found = [(each(merged, view), each(alone, view)) for _ in range(rounds)]
-    return {**_ratio("shared", model, found), "users": users, "encoder_rows": encoded}
-
-
-def _ratio(case: str, model: Model, found: list[tuple[float, float]]) -> Row:
-    ratios = [merged / alone for merged, alone in found]
-    low, high = np.percentile(ratios, [10, 90])
-    return {
-        "case": case,
-        "bundle": model.bundle.name,
-        "requests_per_s": round(float(np.median([merged for merged, _ in found])), 1),
-        "ratio": round(float(np.median(ratios)), 3),
-        "ratio_low": round(float(low), 3),
-        "ratio_high": round(float(high), 3),
-        "runs": len(found),
-    }
 
 
 def _gate(graph: Graph, engines: Engines) -> None:
