@@ -39,6 +39,7 @@ class Model:
 
     pipeline: the family's pipeline, whose methods give generators for other drivers
     bundle: what was opened
+    engines: what runs its graphs; a scheduler shares them
     cache: keeps what was encoded, or None
     """
 
@@ -46,7 +47,7 @@ class Model:
         self, bundle: Bundle, pipeline: Any, engines: Engines, *, owned: bool = True, cache: Cache | None = None
     ):
         self.bundle, self.pipeline, self.cache = bundle, pipeline, cache
-        self._engines, self._owned = engines, owned
+        self.engines, self._owned = engines, owned
         self._driver = Direct(engines, cache)
         self._closed = False
         self._end_search: Callable[[], None] = lambda: None
@@ -90,21 +91,21 @@ class Model:
     def follow(self, plan: Any, *, seconds: float = 20.0, batches: Sequence[int] = (1,)) -> None:
         """Run by a plan from now on; see saccade.runtime.planned.apply."""
         self._end_search()
-        self._end_search = apply(self._engines, self.bundle, plan, seconds=seconds, batches=batches)
+        self._end_search = apply(self.engines, self.bundle, plan, seconds=seconds, batches=batches)
 
     def warm_up(self) -> None:
         """Open every engine and run each golden input once, so that the first request is no slower than the next."""
         golden = self.bundle.golden()
         for graph in self.pipeline.graphs:
             inputs = {t.name: golden.get(f"{graph.name}.{t.name}") for t in graph.spec.inputs}
-            engine = self._engines(graph)
+            engine = self.engines(graph)
             if all(array is not None for array in inputs.values()):
                 engine(**inputs)
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
         """For each graph what runs it: back end, version, device, precision, threads. Opens the engines."""
-        return {graph.name: self._engines(graph).about for graph in self.pipeline.graphs}
+        return {graph.name: self.engines(graph).about for graph in self.pipeline.graphs}
 
     def close(self) -> None:
         """Give the engines' memory back; later requests raise Closed."""
@@ -113,7 +114,7 @@ class Model:
         if self.cache is not None:
             self.cache.clear()
         if self._owned:
-            self._engines.close()
+            self.engines.close()
 
     def __enter__(self) -> Model:
         return self

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from saccade.runtime.results import Embeddings as Embeddings
     from saccade.runtime.results import Matches as Matches
     from saccade.runtime.results import Scores as Scores
+    from saccade.runtime.scheduler import Scheduler as Scheduler
+    from saccade.runtime.tracing import trace as trace
     from saccade.runtime.view import View as View
 
 __version__ = "0.1.0"
@@ -50,6 +52,7 @@ _HOMES = {
     "Model": "model",
     "Prompt": "prompt",
     "SaccadeError": "errors",
+    "Scheduler": "scheduler",
     "Scores": "results",
     "View": "view",
     "decode": "image",
@@ -57,6 +60,7 @@ _HOMES = {
     "index_texts": "indexing",
     "load": "model",
     "open_index": "index",
+    "trace": "tracing",
 }
 __all__ = [*_HOMES, "__version__"]
 

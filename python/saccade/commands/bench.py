@@ -133,6 +133,34 @@ def overhead(json: Lines = None) -> None:
     show(rows.machine(), shown)
 
 
+@app.command()
+def scheduler(
+    bundles: Annotated[
+        list[Path] | None, typer.Argument(help="Bundles with real engines, for merging and shared users.")
+    ] = None,
+    json: Lines = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Time of open-loop traffic for each case.")] = 10.0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of a real engine; 0 means all cores.")] = 0,
+) -> None:
+    """What the scheduler adds, how much it moves, and what it does under overload."""
+    from saccade.benchmarks import rows
+    from saccade.benchmarks import scheduler as measure
+    from saccade.runtime.bundle import Bundle
+    from saccade.runtime.model import load
+
+    found = [bundle_path(name) for name in bundles or [Path("clip-tiny")]]
+    models = [load(Bundle.open(path, hard_links=ours), threads=threads) for path, ours in found]
+    with progress("measuring"):
+        made: list[dict[str, Any]] = measure.rows(models, seconds=seconds)
+    if json:
+        made = rows.save(made, json)
+    shown = table("", "case", "figures")
+    about = ("case", "machine", "versions", "commit")
+    for row in made:
+        shown.add_row(row["case"], "  ".join(f"{name} {value}" for name, value in row.items() if name not in about))
+    show(rows.machine(), shown)
+
+
 def _kernels_tables(made: list[dict[str, Any]]) -> Iterator[Any]:
     """A table an op: each candidate's row, and one more for each further peer."""
     for op in dict.fromkeys(row["op"] for row in made):
