@@ -60,7 +60,7 @@ def by_loops(q, k, v, rh, rw, scale):
     return out
 
 
-@pytest.mark.parametrize("case", cases.ODD[2:8], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", cases.ODD[2:7], ids=lambda case: case.name)
 def test_the_reference_equals_loops(case):
     arrays = [array.astype(np.float64) for array in cases.inputs(case, SEEN)]
     ours = relpos_attention(*arrays, scale=0.3, impl="reference")
@@ -159,13 +159,8 @@ def test_masked_rows_and_columns(impl):
 @each_candidate
 def test_nan_and_infinity_go_where_the_arithmetic_takes_them(impl):
     q, k, v, rh, rw = cases.inputs(cases.Case("", 1, 5, (3, 21), 40), SEEN)
-    v[0, 0, 9, 4], v[0, 1, 9, 4], q[0, 2, 7, 3], rh[0, 3, 1, 2], rw[0, 4, 0, 20] = (
-        np.nan,
-        np.inf,
-        np.nan,
-        np.nan,
-        np.inf,
-    )
+    v[0, 0, 9, 4], q[0, 2, 7, 3], rh[0, 3, 1, 2] = [np.nan] * 3
+    v[0, 1, 9, 4], rw[0, 4, 0, 20] = [np.inf] * 2
     ours = relpos_attention(q, k, v, rh, rw, impl=usable(impl))
     expected = exact((q, k, v, rh, rw))
     assert np.array_equal(np.isnan(ours), np.isnan(expected)), f"seed {SEEN}"

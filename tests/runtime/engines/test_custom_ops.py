@@ -46,8 +46,9 @@ def bundle(tmp_path_factory):
     spec = GraphSpec(tuple(tensors), (TensorSpec("out", "float32", shapes[0]),))
     variants = (Variant("fp32", "whole.onnx"), Variant("fp16", "half.onnx"))
     manifest = Manifest("", 1, "test", "attention", Source("here"), {"g": GraphEntry(spec, variants)}, {})
-    write(tmp_path_factory.mktemp("ops") / "ops.bundle", manifest, files)
-    return Bundle.open(tmp_path_factory.getbasetemp() / "ops0" / "ops.bundle")
+    target = tmp_path_factory.mktemp("ops") / "ops.bundle"
+    write(target, manifest, files)
+    return Bundle.open(target)
 
 
 @pytest.fixture(scope="module")
