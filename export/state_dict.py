@@ -6,6 +6,7 @@ file.pth ──weights_only──▶ {name: tensor} ──names──▶ layout
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def _content(path: Path) -> Any:
 
     for mapped in (True, False):  # files from before torch 1.6 cannot be mapped
         try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickle protocols, in a file that is refused or read all the same
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError as error:
             raise ExportError(
                 f"[export] {path.name} holds more than tensors, which could run code when read: {_short(error)}",
