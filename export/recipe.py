@@ -106,6 +106,10 @@ Outputs = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 """For each graph what it answers to each of its samples, by tensor name."""
 
 
+Ask = Callable[[GraphRecipe, Inputs], dict[str, np.ndarray]]
+"""The trained model itself: what it answers to the inputs of one run, by tensor name."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """A variant of one graph and what it is judged by.
@@ -114,6 +118,7 @@ class Trial:
     trained: what the trained model answers to them
     variant: the same with the answers of `graph` exchanged for the variant's
     ids: which text is right for each picture, or None
+    ask: the trained model, for a variant's answers that go through another graph
     """
 
     graph: str
@@ -122,6 +127,7 @@ class Trial:
     variant: Outputs
     ids: Sequence[int] | None
     backend: str
+    ask: Ask
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class Recipe:
     family: str
     name: str
     graphs: tuple[GraphRecipe, ...]
-    samples: Callable[[Material, Sequence[str]], dict[str, list[Inputs]]]
+    samples: Callable[[Material, Sequence[str], Ask], dict[str, list[Inputs]]]
     figures: Callable[[Trial], tuple[Measured, ...]]
     budgets: dict[str, float]
     preprocess: dict[str, Any] = field(default_factory=dict)

@@ -117,13 +117,14 @@ def _graphs(
     from safetensors.numpy import save
 
     from saccade.export.to_onnx import to_onnx
-    from saccade.export.verify import Verifier, golden
+    from saccade.export.verify import Trained, Verifier, golden
 
     ranges, checks, ids = material
     rounded = [g.name for g in recipe.graphs if "int8" in wanted and "int8" not in g.same]
-    samples = recipe.samples(ranges, rounded)
+    ask = Trained()
+    samples = recipe.samples(ranges, rounded, ask)
     steps.expect(len(recipe.graphs) * (1 + len(wanted)) + sum(map(len, samples.values())))
-    verifier = Verifier(recipe, recipe.samples(checks, [g.name for g in recipe.graphs]), ids)
+    verifier = Verifier(recipe, recipe.samples(checks, [g.name for g in recipe.graphs], ask), ids, ask)
     files = {"golden.safetensors": save(golden(recipe, verifier.samples))}
     steps.step()
     found: dict[str, tuple[Variant, ...]] = {}

@@ -207,7 +207,7 @@ class Upscale(nn.Module):
         super().__init__()
         for name, conv in (("1", decoder.upscale_conv1), ("2", decoder.upscale_conv2)):
             self.register_buffer(f"w{name}", conv.weight.detach().permute(0, 2, 3, 1).flatten(1).contiguous())
-            self.register_buffer(f"b{name}", conv.bias.detach().repeat(4))
+            self.register_buffer(f"b{name}", conv.bias.detach())
         self.norm = decoder.upscale_layer_norm
         self.norm.data_format = "channels_last"
         self.channels = decoder.upscale_conv1.out_channels, decoder.upscale_conv2.out_channels
@@ -216,10 +216,10 @@ class Upscale(nn.Module):
         """image: (B, P, h w, C); weights: (B, P, M, C/8); fine: of SAM 2.1, (B, C/8, 4 h, 4 w) and (B, C/4, 2 h, 2 w)."""
         batch, count, area, _ = image.shape
         side = math.isqrt(area)
-        x = (image @ self.w1 + self.b1).reshape(batch, count, area * 4, self.channels[0])
+        x = (image @ self.w1).reshape(batch, count, area * 4, self.channels[0]) + self.b1
         if fine:
             x = x + _by_token(fine[1], side, 1).unsqueeze(1)
-        x = (F.gelu(self.norm(x)) @ self.w2 + self.b2).reshape(batch, count, area * 16, self.channels[1])
+        x = (F.gelu(self.norm(x)) @ self.w2).reshape(batch, count, area * 16, self.channels[1]) + self.b2
         if fine:
             x = x + _by_token(fine[0], side, 2).unsqueeze(1)
         logits = weights @ F.gelu(x).transpose(-1, -2)  # (B, P, M, h w 4 4)

@@ -16,7 +16,7 @@ import numpy as np
 
 from saccade.export.load import pretrained, tokenizer_of
 from saccade.export.preprocessing import preprocess_of
-from saccade.export.recipe import Checkpoint, GraphRecipe, Inputs, Material, Outputs, Recipe, Trial
+from saccade.export.recipe import Ask, Checkpoint, GraphRecipe, Inputs, Material, Outputs, Recipe, Trial
 from saccade.runtime.errors import ExportError, UnknownModel
 from saccade.runtime.manifest import Measured
 from saccade.runtime.precision import EMBEDDING_BUDGETS, accuracy, cosine, figure, top1_agreement
@@ -55,7 +55,7 @@ def build(model: Any, checkpoint: Checkpoint, preprocess: Preprocess, spec: Toke
         )
     tokenizer = Tokenizer(data, spec)
 
-    def samples(material: Material, graphs: Sequence[str]) -> dict[str, list[Inputs]]:
+    def samples(material: Material, graphs: Sequence[str], ask: Ask) -> dict[str, list[Inputs]]:
         both = {
             "image": lambda: [{"pixels": preprocess.batch([picture])[0]} for picture in material.pictures],
             "text": lambda: [{"input_ids": tokenizer.encode([text])} for text in material.texts],

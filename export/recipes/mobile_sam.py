@@ -37,9 +37,7 @@ def read(checkpoint: Checkpoint) -> Recipe:
     try:
         encoder, configs = TinyViT(seen), prompt_configs(weights, side=SIDE)
     except KeyError as error:
-        raise ExportError(
-            f"[export] {checkpoint.id}: no weight {error}", hint="fetch the file again"
-        ) from None
+        raise ExportError(f"[export] {checkpoint.id}: no weight {error}", hint="fetch the file again") from None
     # attention_bias_idxs is a table of places that some versions save; here it is computed.
     tensors = {n: t for n, t in seen.items() if not n.endswith((".attention_bias_idxs", ".num_batches_tracked"))}
     counted = {n: t for n, t in encoder.state_dict().items() if n.endswith(".num_batches_tracked")}

@@ -20,8 +20,7 @@ from saccade.export.calibration import spread
 from saccade.export.load import pretrained
 from saccade.export.preprocessing import preprocess_of_sam
 from saccade.export.prompting import prompts
-from saccade.export.recipe import Checkpoint, GraphRecipe, Inputs, Material, Recipe, Trial
-from saccade.export.to_onnx import reference
+from saccade.export.recipe import Ask, Checkpoint, GraphRecipe, Inputs, Material, Recipe, Trial
 from saccade.runtime.errors import UnknownModel
 from saccade.runtime.manifest import Measured
 from saccade.runtime.precision import MASK_BUDGETS, cosine, figure, mask_iou
@@ -73,13 +72,15 @@ def build(
     graphs = encoder_graph(encoder.eval(), side, seen), decoder_graph(decoder, side, seen, model.mask_decoder)
     low = 4 * grid
 
-    def samples(material: Material, names: Sequence[str]) -> dict[str, list[Inputs]]:
+    def samples(material: Material, names: Sequence[str], ask: Ask) -> dict[str, list[Inputs]]:
         pictures = spread(list(material.pictures), MOST)
         pixels = [preprocess.batch([picture]) for picture in pictures]
         found: dict[str, list[Inputs]] = {"encoder": [{"pixels": array} for array, _ in pixels]}
         if "decoder" in names:
             asked = [prompts(i, *frame.window[2:], (low, low)) for i, (_, (frame,)) in enumerate(pixels)]
-            found["decoder"] = [_asked(graphs, one, more) for one, more in zip(found["encoder"], asked, strict=True)]
+            found["decoder"] = [
+                _asked(ask, graphs, one, more) for one, more in zip(found["encoder"], asked, strict=True)
+            ]
         return {name: found[name] for name in names}
 
     return Recipe(
@@ -169,7 +170,7 @@ def figures(trial: Trial, decoder: GraphRecipe) -> tuple[Measured, ...]:
     exact, got = trial.trained[name], trial.variant[name]
     masks, scores = [], []
     for i, want in enumerate(trial.trained["decoder"]):
-        made = got[i] if name == "decoder" else reference(decoder, {**trial.samples["decoder"][i], **got[i]})
+        made = got[i] if name == "decoder" else trial.ask(decoder, {**trial.samples["decoder"][i], **got[i]})
         masks.append(mask_iou(made["logits"] > THRESHOLD, want["logits"] > THRESHOLD).mean(-1).ravel())
         scores.append(1 - np.abs(made["iou"] - want["iou"]).max(-1).ravel())
     return (
@@ -183,11 +184,11 @@ def _alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> fl
     return min(float(cosine(one[name].reshape(1, -1), other[name].reshape(1, -1))[0]) for name in other)
 
 
-def _asked(graphs: Sequence[GraphRecipe], pixels: Inputs, more: Inputs) -> Inputs:
+def _asked(ask: Ask, graphs: Sequence[GraphRecipe], pixels: Inputs, more: Inputs) -> Inputs:
     """The decoder's inputs for a picture: its prompts, the last one with the mask that the first one's click gave."""
-    inputs = {**reference(graphs[0], pixels), **more}
+    inputs = {**ask(graphs[0], pixels), **more}
     first = {name: inputs[name][:, :1] for name in more}
-    inputs["mask"][:, -1] = reference(graphs[1], {**inputs, **first})["logits"][:, 0, 0]
+    inputs["mask"][:, -1] = ask(graphs[1], {**inputs, **first})["logits"][:, 0, 0]
     return inputs
 
 
