@@ -134,6 +134,37 @@ def overhead(json: Lines = None) -> None:
 
 
 @app.command()
+def everything(
+    cases: Annotated[list[str] | None, typer.Argument(help="tiny, tiny-1080, vit-b; all by default.")] = None,
+    checkpoint: Annotated[Path, typer.Option(help="The folder of sam-tiny's checkpoint.")] = Path(
+        "zoo/checkpoints/sam-tiny"
+    ),
+    json: Lines = None,
+    work: Annotated[Path | None, typer.Option(help="Keep checkpoints and bundles here for the next time.")] = None,
+    grid: Annotated[int | None, typer.Option(min=1, help="Points a side, in place of each case's own.")] = None,
+) -> None:
+    """SAM's everything mode end to end, against the reference's procedure in torch; one thread."""
+    from saccade.benchmarks import everything as measure
+    from saccade.benchmarks import rows
+
+    wanted = cases or list(measure.CASES)
+    if unknown := [name for name in wanted if name not in measure.CASES]:
+        raise SettingsError(f"no case {unknown[0][:64]!r}", hint=f"there is {', '.join(measure.CASES)}")
+    with tempfile.TemporaryDirectory() as scratch, progress("measuring") as report:
+        made = measure.rows(wanted, checkpoint, work or Path(scratch), grid=grid, report=report)
+    if json:
+        made = rows.save(made, json)
+    shown = table("", "case", "#points", "#masks", "#equal", "#p50 ms", "#host ms", "#torch ms", "#ratio", "spread")
+    for row in made:
+        (peer,) = row["baselines"]
+        figures = [f"{row['p50_ms']:.0f}", f"{row['parts_ms'].get('host', 0):.0f}", f"{peer['p50_ms']:.0f}"]
+        spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
+        counts = [str(row["points"]), str(row["masks"]), f"{row['matched']:.3f}"]
+        shown.add_row(row["case"], *counts, *figures, f"{peer['ratio']:.2f}", spread)
+    show(rows.machine(), shown)
+
+
+@app.command()
 def scheduler(
     bundles: Annotated[
         list[Path] | None, typer.Argument(help="Bundles with real engines, for merging and shared users.")
