@@ -74,7 +74,7 @@ def rows(rounds: int = 20, seconds: float = 20.0) -> list[dict[str, Any]]:
 
 def _case_rows(case: Case, rounds: int, seconds: float) -> list[dict[str, Any]]:
     low = logits(case)
-    ours = [c.name for c in CANDIDATES if c.name != "reference" and not c.unusable()]
+    ours = [c.name for c in CANDIDATES if c.place == "cpu" and c.name != "reference" and not c.unusable()]
     decode = partial(mask_decode, low, case.model, case.valid, case.original)
     runs: dict[str, Callable[[], Any]] = {name: partial(decode, impl=name) for name in ours}
     expected = decode(impl="reference")

@@ -42,10 +42,9 @@ def run(r: Request) -> None:
     found, constants = kernel(gpu.capability(queue.device), r)
     batch, heads, tokens, depth = r.q.shape
     blocks = batch * heads * -(-tokens // constants["BM"])
-    arrays = (gpu.take(array) for array in (r.q, r.k, r.v, r.rh, r.rw))
     sizes = (tokens, r.rh.shape[3], r.rw.shape[3], depth)
     with r.q.device:
-        queue.launch(found, (blocks,), *arrays, r.out, *sizes, r.scale)
+        queue.launch(found, (blocks,), *r[:5], r.out, *sizes, r.scale)
 
 
 CANDIDATES = (gpu.candidate("relpos_attention", "triton", kernel, run),)
