@@ -108,6 +108,10 @@ struct LaunchConfig {  // CUlaunchConfig
 extern "C" {
 
 int cuInit(unsigned) { return 0; }
+int cuDriverGetVersion(int* version) { return *version = 13000, 0; }
+int cuCtxGetDevice(int* device) { return *device = 0, 0; }
+int cuCtxGetLimit(size_t* value, int) { return *value = 0, 0; }
+int cuCtxSetLimit(int, size_t) { return 0; }
 int cuGetErrorString(int error, const char** text) {
     static char said[40];
     snprintf(said, sizeof said, "the stub's error %d", error);
