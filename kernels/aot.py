@@ -112,6 +112,7 @@ def compile_one(out: Path, task: Task) -> dict[str, Any]:
     what = f"[{task.op}] {task.home}/{task.variant}.{task.alignment}"
     _refuse(what, made.metadata, made.asm["ptx"], len(parameters))
     contract = {
+        "op": task.op,
         "name": made.metadata.name,
         "arch": task.home,
         "params": [_kind(variant["signature"][name]) for name in parameters],
