@@ -74,8 +74,8 @@ def relpos_attention(
         which every bias is −inf gives zeros
     scale: 1/√D by default
     threads: over which batch, heads and blocks of queries are shared out; the bits do not depend on it
-    Arrays are NumPy's, or all on a GPU (CuPy's or any with __cuda_array_interface__): float16, bfloat16 or float32, D
-    up to 128 and Wk up to 64 there; the result is where they are.
+    Arrays are NumPy's, or all on a GPU (CuPy's or any with __cuda_array_interface__): Wk up to 64, and float16
+    or bfloat16 with D up to 128 or float32 with D up to 64 there; the result is where they are.
     impl: a candidate to force: avx512, avx2, base or reference; on a GPU triton. On the host half precision is computed
         in float32 by all
     Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.

@@ -35,6 +35,8 @@ def on_device(cupy, arrays, dtype, **options):
 @pytest.mark.parametrize("case", FITS, ids=lambda case: case.name)
 def test_error_is_at_most_twice_that_of_the_plain_form(cupy, usable, real, case, dtype):
     usable("relpos_attention", "triton")
+    if dtype == "float32" and case.dim > launch.DEPTHS[0]:
+        pytest.skip("no kernel for wide float32 heads")
     if dtype == "bfloat16":
         dtype = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed").bfloat16
     ours, rounded = on_device(cupy, inputs(case, SEEN), np.dtype(dtype).name, impl="triton")
