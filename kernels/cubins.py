@@ -89,15 +89,18 @@ def _triton(op: str, variant: str, capability: int, places: tuple[Path, ...]) ->
         if not all(file.is_file() for file in contracts):
             continue
         try:
-            return _open([(file, json.loads(file.read_bytes())) for file in contracts], source_digest(op))
+            return open_files(contracts, source_digest(op))
         except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             reason = f"the cubins for sm_{capability} cannot be used: {error}"
     raise KernelError(f"[{op}] {reason}", hint=BUILD)
 
 
-def _open(files: list[tuple[Path, dict[str, Any]]], digest: str) -> tuple[Any, dict[str, Any]]:
-    kinds, variants = "", []
-    for file, contract in files:
+def open_files(contracts: list[Path], digest: str) -> tuple[Any, dict[str, Any]]:
+    """The kernel whose variants have these contracts, and its constants. Raises ValueError if `digest` is another."""
+    kinds, variants, constants = "", [], {}
+    for file in contracts:
+        contract = json.loads(file.read_bytes())
+        constants = contract["constexprs"]
         if contract["source_sha256"] != digest:
             raise ValueError("they were made from another source")
         kinds = "".join(_KINDS[kind] for kind in contract["params"])
@@ -107,7 +110,7 @@ def _open(files: list[tuple[Path, dict[str, Any]]], digest: str) -> tuple[Any, d
                 image + b"\0", contract["name"], 32 * contract["warps"], contract["shared"], contract["divisible"]
             )
         )
-    return native.module.GpuKernel(variants, kinds), files[0][1]["constexprs"]
+    return native.module.GpuKernel(variants, kinds), constants
 
 
 @cache

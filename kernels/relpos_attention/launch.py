@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
 DEPTHS, COLUMNS = (64, 128), (16, 64)  # as kernels/relpos_attention/triton.py lists them
+WIDE = ("float16", "bfloat16")  # dtypes that have the deeper ones
 
 
 def kernel(capability: int, r: Request | None = None) -> tuple[Any, dict[str, Any]]:
@@ -25,11 +26,12 @@ def kernel(capability: int, r: Request | None = None) -> tuple[Any, dict[str, An
 def variant(r: Request) -> str:
     """Which of the compiled kernels takes these arrays: the narrowest that they fit. Raises KernelError."""
     depth, columns, dtype = r.q.shape[3], r.rw.shape[3], r.q.dtype.name
-    fits = [(d, n) for d in DEPTHS for n in COLUMNS if depth <= d and columns <= n]
+    depths = DEPTHS if dtype in WIDE else DEPTHS[:1]
+    fits = [(d, n) for d in depths for n in COLUMNS if depth <= d and columns <= n]
     if dtype not in DTYPES or not fits:
         raise KernelError(
             f"[relpos_attention] no kernel for {dtype} heads of {depth} and rows of {columns}",
-            hint=f"{', '.join(DTYPES)}; heads of up to {DEPTHS[-1]}, rows of up to {COLUMNS[-1]}",
+            hint=f"{', '.join(DTYPES)}; heads of up to {depths[-1]}, rows of up to {COLUMNS[-1]}",
         )
     return f"{DTYPES[dtype]}.d{fits[0][0]}.n{fits[0][1]}"
 
@@ -42,10 +44,9 @@ def run(r: Request) -> None:
     found, constants = kernel(gpu.capability(queue.device), r)
     batch, heads, tokens, depth = r.q.shape
     blocks = batch * heads * -(-tokens // constants["BM"])
-    arrays = (gpu.take(array) for array in (r.q, r.k, r.v, r.rh, r.rw))
     sizes = (tokens, r.rh.shape[3], r.rw.shape[3], depth)
     with r.q.device:
-        queue.launch(found, (blocks,), *arrays, r.out, *sizes, r.scale)
+        queue.launch(found, (blocks,), *r[:5], r.out, *sizes, r.scale)
 
 
 CANDIDATES = (gpu.candidate("relpos_attention", "triton", kernel, run),)

@@ -63,31 +63,27 @@ KERNEL = relpos_attention
 POINTERS = ("q", "k", "v", "rh", "rw", "out")
 INTEGERS = ("tokens", "rows", "columns", "depth")
 
-# Queries a program by (float32, depth, columns), so that nothing spills that need not: IEEE products have no tensor
-# cores and hold whole rows in registers.
+# Queries a program by (dtype, depth, columns): the most that do not spill. IEEE products have no tensor cores and hold
+# whole rows in registers, so wide float32 heads are left out.
 _BLOCKS = {
-    (False, 64, 16): 128, (False, 64, 64): 128, (False, 128, 16): 128, (False, 128, 64): 64,
-    (True, 64, 16): 64, (True, 64, 64): 32, (True, 128, 16): 64, (True, 128, 64): 16,
-}  # fmt: skip
+    **{(dtype, 64, columns): 128 for dtype in ("fp16", "bf16") for columns in (16, 64)},
+    **{(dtype, 128, columns): rows for dtype in ("fp16", "bf16") for columns, rows in ((16, 128), (64, 64))},
+    ("fp32", 64, 16): 64,
+    ("fp32", 64, 64): 32,
+}
 
 
 def variants() -> list[dict[str, Any]]:
     """What aot compiles: SAM's windows of 14, pictures of up to 64 tokens a side; heads of up to 64 and up to 128."""
     return [
-        _variant(dtype, *at) for dtype in ("fp16", "bf16", "fp32") for wide, *at in _BLOCKS if wide == (dtype == "fp32")
+        {
+            "name": f"{dtype}.d{depth}.n{columns}",
+            "signature": {**dict.fromkeys(POINTERS, f"*{dtype}"), **dict.fromkeys(INTEGERS, "i32"), "scale": "fp32"},
+            "constexprs": {"BM": rows, "BN": columns, "BD": depth},
+            "divisible": [*POINTERS, "depth"],
+            "warps": 8,
+            "stages": 2,
+            "fuse": True,
+        }
+        for (dtype, depth, columns), rows in _BLOCKS.items()
     ]
-
-
-def _variant(dtype: str, depth: int, columns: int) -> dict[str, Any]:
-    wide = dtype == "fp32"
-    widest = wide and (depth, columns) == (128, 64)
-    return {
-        "name": f"{dtype}.d{depth}.n{columns}",
-        "signature": {**dict.fromkeys(POINTERS, f"*{dtype}"), **dict.fromkeys(INTEGERS, "i32"), "scale": "fp32"},
-        "constexprs": {"BM": _BLOCKS[wide, depth, columns], "BN": columns, "BD": depth},
-        "divisible": [*POINTERS, "depth"],
-        "warps": 8,
-        "stages": 1 if widest else 2,
-        "fuse": True,
-        "stack": 400 if widest else 0,  # bytes that may spill
-    }

@@ -1,16 +1,24 @@
-"""Triton's interpreter, for the kernels that a GPU would run; it takes what quacks like torch's tensors."""
+"""What stands in for a GPU: Triton's interpreter, and a stub driver that runs our CUDA C++ as fibers."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EMULATED = ROOT / "csrc/tests/emulated"
+FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror"]
 
 
 class Tensor:
@@ -65,3 +73,23 @@ def interpreted() -> Callable[..., None]:
                 kernel[grid](*tensors, **constants)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stub libcuda.so.1."""
+    compiler = shutil.which(os.environ.get("CXX") or "c++")
+    if not compiler or not EMULATED.is_dir() or sys.platform != "linux":
+        pytest.skip("needs a C++ compiler, Linux and the sources")
+    folder = tmp_path_factory.mktemp("driver")
+    sources = [EMULATED / "libcuda.cpp", EMULATED / "grid.cpp"]
+    flags = [*FLAGS, "-include", EMULATED / "cuda.h", "-Wl,-soname,libcuda.so.1"]
+    subprocess.run([compiler, *flags, "-o", folder / "libcuda.so.1", *sources], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[..., dict[str, str]]:
+    """environment(stub, …): of a process that finds the stub driver and, as CuPy, the one in tests/emulated."""
+    emulated = str(ROOT / "tests/emulated")
+    return lambda stub, **more: {**os.environ, "LD_LIBRARY_PATH": str(stub), "PYTHONPATH": emulated, **more}

@@ -16,8 +16,10 @@ SEEN = int(np.random.SeedSequence().entropy % 2**32)  # fresh each run; a failur
 SECONDS = 3.0
 SIZES = [(1080, 1920), (640, 427), (150, 200), (37, 211)]
 
-each_candidate = pytest.mark.parametrize("impl", [candidate.name for candidate in CANDIDATES])
-each_native = pytest.mark.parametrize("impl", [c.name for c in CANDIDATES if c.name != "reference"])
+each_candidate = pytest.mark.parametrize("impl", [c.name for c in CANDIDATES if c.place == "cpu"])
+each_native = pytest.mark.parametrize(
+    "impl", [c.name for c in CANDIDATES if c.place == "cpu" and c.name != "reference"]
+)
 each_odd = pytest.mark.parametrize("case", ODD, ids=lambda case: case.name)
 finite = [case for case in ODD if case.kind != "broken" and case.masks]
 

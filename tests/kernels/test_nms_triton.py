@@ -24,7 +24,7 @@ def suppressors(interpreted, boxes, classes, iou, first, rows):
     tiles = -(-min(first + rows, count) // TILE)
     matrix = np.zeros((TILE // 32 * tiles, rows), np.uint32)
     given = (fields_of(boxes), classes, matrix, count, first, rows, iou)
-    interpreted("nms", (-(-rows // TILE), tiles), *given, TILE=TILE)
+    interpreted("nms", (-(-rows // TILE), tiles), *given, TILE=TILE, ROWS=64)
     bits = matrix[:, None, :] >> np.arange(32, dtype=np.uint32)[:, None] & 1
     return bits.reshape(-1, rows).T[: max(count - first, 0), :count].astype(bool)
 

@@ -108,6 +108,10 @@ struct LaunchConfig {  // CUlaunchConfig
 extern "C" {
 
 int cuInit(unsigned) { return 0; }
+int cuDriverGetVersion(int* version) { return *version = 13000, 0; }
+int cuCtxGetDevice(int* device) { return *device = 0, 0; }
+int cuCtxGetLimit(size_t* value, int) { return *value = 0, 0; }
+int cuCtxSetLimit(int, size_t) { return 0; }
 int cuGetErrorString(int error, const char** text) {
     static char said[40];
     snprintf(said, sizeof said, "the stub's error %d", error);
@@ -126,7 +130,11 @@ int cuCtxPushCurrent_v2(void*) { return ++depth, 0; }
 int cuCtxPopCurrent_v2(void** context) { return *context = &context_place, --depth, 0; }
 int cuCtxGetCurrent(void** context) { return *context = depth ? &context_place : nullptr, 0; }
 int cuCtxSetCurrent(void*) { return depth = 1, 0; }
-int cuPointerGetAttribute(void* value, int, uint64_t) { return *static_cast<int*>(value) = 0, 0; }
+int cuPointerGetAttribute(void* value, int attribute, uint64_t pointer) {
+    if (attribute == 3) memcpy(value, &pointer, sizeof pointer);  // the pointer itself; else the device
+    if (attribute != 3) *static_cast<int*>(value) = 0;
+    return 0;
+}
 int cuModuleLoadData(void** module, const void*) {
     if (const int code = refused()) return code;
     ++loads;
@@ -138,7 +146,10 @@ int cuModuleGetFunction(void** function, void* module, const char* name) {
     return 0;
 }
 int cuModuleUnload(void*) { return 0; }
-int cuFuncGetAttribute(int* value, int, void*) { return *value = 0, 0; }
+int cuFuncGetAttribute(int* value, int attribute, void*) {
+    *value = attribute == 0 ? 1024 : 0;  // threads of a block; registers, memory
+    return 0;
+}
 int cuFuncSetAttribute(void* function, int attribute, int value) {
     if (attribute == 8) static_cast<Function*>(function)->allowed_shared = value;
     return 0;
