@@ -51,17 +51,21 @@ class Times:
             self._stamp += 1
             self._levels[index].add(seconds / rows, self._stamp)
 
-    def best(self, waiting: int) -> int:
-        """How many of the rows that wait to run together: what takes least a row, the smaller if it is a tie."""
+    def best(self, waiting: int, alone: int = 1) -> int:
+        """How many of the rows that wait to run together: what takes least a row, the smaller if it is a tie.
+
+        alone: rows of the call that is next: less cannot be run
+        """
         waiting = min(waiting, self.cap)
-        if waiting <= 1:
-            return 1
-        top, chosen, best = (waiting - 1).bit_length(), 1, 0.0
-        for index in range(top + 1):
+        if waiting <= alone:
+            return alone
+        bottom, top = max(alone - 1, 0).bit_length(), (waiting - 1).bit_length()
+        chosen, best = alone, 0.0
+        for index in range(bottom, top + 1):
             level, size = self._levels[index], min(1 << index, waiting)
             if level.runs < 2:
                 return size  # the levels below have paid: see whether this one does
-            if not index or level.least < _TIE * best:  # the least: a busy machine only ever adds
+            if index == bottom or level.least < _TIE * best:  # the least: a busy machine only ever adds
                 chosen, best = size, level.least
             elif level.least * size > _CHEAP_S:
                 return size if self._stamp - level.stamp >= _AGAIN else chosen

@@ -560,6 +560,15 @@ def test_a_delay_waits_for_company_but_not_longer():
     assert soon.ended == "result"
 
 
+def test_calls_of_several_rows_merge():
+    world = World()
+    scheduler = world.scheduler()
+    made = [scheduler.submit(ask(G, float(i), rows=5 + i % 2)) for i in range(60)]
+    world.run(scheduler)
+    assert [f.result(0) for f in made] == [expected(float(i)) for i in range(60)]
+    assert max(rows for _, rows in world.runs) >= 27
+
+
 def test_unmergeable_graphs_run_alone():
     for graph, policy in ((handle(mergeable=False), {}), (handle("g", line_spec(batch="")), {}), (G, {"merge": False})):
         world = World()
