@@ -569,6 +569,15 @@ def test_calls_of_several_rows_merge():
     assert max(rows for _, rows in world.runs) >= 27
 
 
+def test_sizes_that_never_add_up_do_not_stop_merging():
+    world = World()
+    scheduler = world.scheduler()
+    for i in range(300):  # 1, 5, 1, 5, …: never two, three or four rows
+        scheduler.submit(ask(G, float(i), rows=1 + i % 2 * 4))
+    world.run(scheduler)
+    assert max(rows for _, rows in world.runs[-5:]) > 6
+
+
 def test_unmergeable_graphs_run_alone():
     for graph, policy in ((handle(mergeable=False), {}), (handle("g", line_spec(batch="")), {}), (G, {"merge": False})):
         world = World()
@@ -918,6 +927,31 @@ def test_each_output_goes_to_its_caller(clip, policy, pictures):
             np.testing.assert_array_equal(answer, eight[i])  # bit for bit, whatever ran beside it
         else:
             np.testing.assert_allclose(answer, one[i], atol=2e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_outlier_next_to_it_does_not_change_an_answer(clip_bundle, precision):
+    rng = np.random.default_rng(0)
+    with saccade.load(saccade.Bundle.open(clip_bundle, hard_links=True), threads=1, precision=precision) as model:
+        graph = model.pipeline.image
+        size = graph.spec.inputs[0].dims[-1]
+        mine, others = rng.standard_normal((1, 3, size, size)), rng.standard_normal((7, 3, size, size))
+        alone = model.engines(graph)(pixels=mine.astype(np.float32))["embedding"]
+        answers = []
+        for scale in (1, 1e4):
+            scheduler = Scheduler(model, threads=False, batches=(8,))
+            for pixels in (mine, *(one[None] * scale for one in [*others, others[0]])):  # the first opens the engine
+                made = scheduler.submit(encode(graph, pixels.astype(np.float32)))
+                answers += [made] if pixels is mine else []
+            again = scheduler.submit(encode(graph, mine.astype(np.float32)))
+            while scheduler.turn():
+                pass
+            answers.append(again)
+            assert scheduler.journal.runs < 10
+            scheduler.close()
+    for answer in answers:
+        np.testing.assert_array_equal(answer.result(0), answers[0].result(0))
+        np.testing.assert_allclose(answer.result(0), alone, atol=1e-5)
 
 
 def test_the_pipeline_gives_the_same_with_and_without(clip, pictures):
