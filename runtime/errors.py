@@ -22,6 +22,7 @@ SaccadeError                     exit  http
 └── EnvironmentTrouble              3   503   the machine, not the request
     ├── MissingExtra                3   503   a library that an extra of saccade brings
     ├── EngineError                 3   503   no back end can run the graph, or one failed
+    ├── MemoryBudget                3   503   engines that do not fit into the byte budget
     ├── NoSpace                     3   507   the disk is full or not writable
     └── Offline                     3   503   the model hub cannot be reached
 """
@@ -183,6 +184,10 @@ class MissingExtra(EnvironmentTrouble):
 
 class EngineError(EnvironmentTrouble):
     """No back end can run the graph here, or a back end failed while it ran."""
+
+
+class MemoryBudget(EnvironmentTrouble):
+    """An engine does not fit into the byte budget beside what is pinned or in use; nothing was evicted for it."""
 
 
 class NoSpace(EnvironmentTrouble):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -17,6 +17,9 @@ from saccade.runtime.call import Pipeline
 from saccade.runtime.direct import Direct
 from saccade.runtime.engines import Engines, Options
 from saccade.runtime.errors import Closed, ManifestError
+from saccade.runtime.memory import Memory
+from saccade.runtime.planned import apply
+from saccade.runtime.settings import setting
 
 T = TypeVar("T")
 
@@ -36,6 +39,7 @@ class Model:
         self._engines, self._owned = engines, owned
         self._driver = Direct(engines)
         self._closed = False
+        self._end_search: Callable[[], None] = lambda: None
 
     def run(self, pipeline: Pipeline[T]) -> T:
         """Drive any pipeline with this model's engines, such as one that combines several models."""
@@ -62,6 +66,11 @@ class Model:
             f"Model({self.bundle.name!r}, family={self.bundle.manifest.family!r}, digest={self.bundle.digest[:12]!r})"
         )
 
+    def follow(self, plan: Any, *, seconds: float = 20.0, batches: Sequence[int] = (1,)) -> None:
+        """Run by a plan from now on; see saccade.runtime.planned.apply."""
+        self._end_search()
+        self._end_search = apply(self._engines, self.bundle, plan, seconds=seconds, batches=batches)
+
     def warm_up(self) -> None:
         """Open every engine and run each golden input once, so that the first request is no slower than the next."""
         golden = self.bundle.golden()
@@ -79,6 +88,7 @@ class Model:
     def close(self) -> None:
         """Give the engines' memory back; later requests raise Closed."""
         self._closed = True
+        self._end_search()
         if self._owned:
             self._engines.close()
 
@@ -99,19 +109,31 @@ def load(
     arena: bool = True,
     spin: bool = True,
     engines: Engines | None = None,
+    plan: Any = None,
+    memory: Memory | None = None,
 ) -> Model:
     """Open a bundle and give its model. Engines open at their first use; `warm_up()` opens them now.
 
     bundle: a bundle's folder, or one already opened
     backend, precision, device, threads, arena, spin: see saccade.runtime.engines.Options
+    precision="auto": the fastest that keeps to the error budget here, by the plan that `saccade plan` made
+    plan: "cached" (what "auto" means), "now" (search first), "measure" (answer at once on the portable default, search
+        behind, then swap), or the path of a plan file; one that does not fit is ignored, and `about` says why
+    memory: a byte budget, shared among the models that are given it: their engines come and go
     engines: a shared owner, so that several models can be driven together; it is closed by whoever made it
     Raises a BundleError for a bundle that cannot be trusted, SettingsError for an option that means nothing,
     MissingExtra or EngineError (at the first use) when nothing here can run it.
     """
+    precision = setting("SACCADE_PRECISION", precision)
+    if precision == "auto":
+        precision, plan = "", plan or "cached"
     options = Options.of(backend, precision, device, threads, arena=arena, spin=spin)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     pipeline = pipeline_of(opened)
-    return Model(opened, pipeline, engines or Engines(options), owned=engines is None)
+    model = Model(opened, pipeline, engines or Engines(options, memory=memory), owned=engines is None)
+    if plan is not None:
+        model.follow(plan)
+    return model
 
 
 def pipeline_of(bundle: Bundle) -> Any:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from saccade.runtime.index import open_index as open_index
     from saccade.runtime.indexing import index_pictures as index_pictures
     from saccade.runtime.indexing import index_texts as index_texts
+    from saccade.runtime.memory import Memory as Memory
     from saccade.runtime.model import Model as Model
     from saccade.runtime.model import load as load
     from saccade.runtime.results import Embeddings as Embeddings
@@ -38,6 +39,7 @@ _HOMES = {
     "Image": "image",
     "Index": "index",
     "Matches": "results",
+    "Memory": "memory",
     "Model": "model",
     "SaccadeError": "errors",
     "Scores": "results",

@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from saccade import __version__
-from saccade.commands import bench, bundles, clip, demo
+from saccade.commands import bench, bundles, clip, demo, plan
 from saccade.runtime.errors import SaccadeError, printable
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (demo, clip, bundles):
+for group in (demo, clip, bundles, plan):
     group.register(app)
 app.add_typer(bench.app, name="bench", help="Measure on this machine, against named peers, in one process.")
 

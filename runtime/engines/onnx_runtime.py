@@ -13,6 +13,7 @@ import numpy as np
 
 from saccade.runtime.engines import custom_ops
 from saccade.runtime.errors import Closed, EngineError, MissingExtra
+from saccade.runtime.hardware import cores
 from saccade.runtime.spec import Array
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ def providers(device: str, options: Options) -> list[Any]:
 
 
 def threads(options: Options) -> int:
-    """Threads of one run: as asked, else the cores this process may use (affinity, not the machine's count)."""
-    return options.threads or len(os.sched_getaffinity(0))
+    """Threads of one run: as asked, else the cores that this process may use."""
+    return options.threads or cores()
 
 
 def _device(options: Options) -> str:

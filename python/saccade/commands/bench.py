@@ -64,6 +64,32 @@ def kernels(
 
 
 @app.command()
+def plan(
+    bundle: BundleArgument,
+    json: Lines = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of an engine; 0 for all cores.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for the search.")] = 20.0,
+) -> None:
+    """What a plan's choice is worth against every candidate by hand, and what finding it costs."""
+    from saccade.benchmarks import plans, rows
+
+    path, shipped = bundle_path(bundle)
+    made: list[dict[str, Any]] = plans.rows(path, threads=threads, seconds=seconds, hard_links=shipped)
+    if json:
+        made = rows.save(made, json)
+    head, *choices = made
+    shown = table("", "graph", "chosen", "#p50 ms", "#p90 ms", "candidate", "#p50 ms", "#ratio", "spread")
+    for row in choices:
+        first = [row["graph"], row["chosen"], f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}"]
+        for peer in row["baselines"]:
+            spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
+            shown.add_row(*first, peer["name"], f"{peer['p50_ms']:.2f}", f"{peer['ratio']:.2f}", spread)
+            first = ["", "", "", ""]
+    note = f"searched for {head['seconds']:.1f} s; {head['first_answer_s']:.2f} s from the path to the first answers"
+    show(rows.machine(), shown, note)
+
+
+@app.command()
 def loading(bundle: BundleArgument, json: Lines = None) -> None:
     """What stands before the first answer: proving a bundle, and opening its largest graph."""
     from saccade.benchmarks import loading as measure
