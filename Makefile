@@ -34,12 +34,12 @@ test: $(VENV)/test/.installed  ## pytest on the installed wheel; native tests; G
 check: $(VENV)/test/.installed  ## ruff, mypy --strict on the installed wheel, clang-format
 	$(VENV)/test/bin/ruff check .
 	$(VENV)/test/bin/ruff format --check .
-	$(VENV)/test/bin/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.inc')
+	$(VENV)/test/bin/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.inc' 'csrc/*.cu')
 	PYTHON=$(VENV)/test/bin/python .ci/types
 
 bench: $(VENV)/test/.installed  ## the quick set, with the ratio to each peer
 	$(VENV)/test/bin/saccade bench overhead
-	$(VENV)/test/bin/saccade bench kernels
+	$(VENV)/test/bin/saccade bench kernels --quick
 	$(VENV)/test/bin/saccade bench models clip
 
 size:  ## lines, functions and docstrings of each part
@@ -61,10 +61,10 @@ $(VENV)/test/.torch: constraints.txt
 	touch $@
 
 $(VENV)/test/.installed: $(SOURCES) $(VENV)/test/.torch
-	$(call install,test,cpu$(comma)export$(comma)bench$(comma)test$(comma)check,$(ORT_ENV))
+	$(call install,test,cpu$(comma)export$(comma)bench$(comma)kernels$(comma)test$(comma)check,$(ORT_ENV))
 
 $(VENV)/dev/.installed: pyproject.toml CMakeLists.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)/dev
 	$(PIP_ENV) $(VENV)/dev/bin/pip install -q torch scikit-build-core pybind11 cmake ninja
-	$(PIP_ENV) $(ORT_ENV) $(VENV)/dev/bin/pip install -q --no-build-isolation -e '.[cpu,export,bench,test,check]'
+	$(PIP_ENV) $(ORT_ENV) $(VENV)/dev/bin/pip install -q --no-build-isolation -e '.[cpu,export,bench,kernels,test,check]'
 	touch $@

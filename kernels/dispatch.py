@@ -23,11 +23,13 @@ class Candidate(NamedTuple):
 
     unusable: why it cannot run for these arguments on this machine, "" if it can; without arguments, for any at all
     run: takes what the op's public function made of its arguments
+    place: where its arrays are, "cpu" or "gpu"
     """
 
     name: str
     unusable: Callable[..., str]
     run: Callable[..., Any]
+    place: str = "cpu"
 
 
 def pick(op: str, candidates: Sequence[Candidate], *args: Any, force: str | None = None) -> Candidate:
@@ -42,7 +44,7 @@ def pick(op: str, candidates: Sequence[Candidate], *args: Any, force: str | None
         return _named(op, candidates, wanted, *args)
     reasons = []
     for candidate in candidates:
-        reason = candidate.unusable(*args)
+        reason = _reason(candidate, args)
         if not reason:
             return candidate
         reasons.append(f"{candidate.name}: {reason}")
@@ -59,11 +61,26 @@ def explain(op: str) -> list[tuple[str, str]]:
     return [(candidate.name, candidate.unusable()) for candidate in candidates]
 
 
+def on_device(value: Any) -> bool:
+    """Whether this is an array on a GPU: CuPy's, or any with __cuda_array_interface__."""
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def _reason(candidate: Candidate, args: Sequence[Any]) -> str:
+    """Why `candidate` cannot take these arguments. Arrays are not moved behind the caller's back."""
+    requests = [request for request in args if isinstance(request, tuple)]
+    if requests:
+        device = any(on_device(value) for request in requests for value in request)
+        if device != (candidate.place == "gpu"):
+            return f"the arrays are on the {'device' if device else 'host'}"
+    return candidate.unusable(*args)
+
+
 def _named(op: str, candidates: Sequence[Candidate], name: str, *args: Any) -> Candidate:
     known = ", ".join(candidate.name for candidate in candidates)
     for candidate in candidates:
         if candidate.name == name:
-            if reason := candidate.unusable(*args):
+            if reason := _reason(candidate, args):
                 raise KernelError(f"[{op}] {name} was asked for and cannot run: {reason}", hint=f"known: {known}")
             return candidate
     raise KernelError(f"[{op}] unknown candidate {name!r}", hint=f"known: {known}")

@@ -20,6 +20,9 @@ from saccade.runtime.spec import Array
 EMBEDDING_BUDGETS = {"cosine": 0.999}
 """Of models that embed: a mean cosine of 0.999 turns a vector by 2.6 degrees, less than two crops of one picture."""
 
+MASK_BUDGETS = {"mask_iou": 0.98}
+"""Of models that segment: the mean overlap of a variant's masks with the trained model's, from the same prompts."""
+
 UNBUDGETED = 0.999
 """The least golden figure of a family whose own budget is of another metric, such as the IoU of masks."""
 
@@ -50,6 +53,20 @@ def top1_agreement(a: Array, b: Array) -> np.ndarray:
 def accuracy(scores: Array, ids: Array) -> np.ndarray:
     """For each row of scores (S, K) whether its largest column is the one in ids (S,): (S,) of 0.0 and 1.0."""
     return np.asarray(np.asarray(scores).argmax(1) == np.asarray(ids), np.float64)
+
+
+def mask_iou(a: Array, b: Array) -> np.ndarray:
+    """Intersection over union of each pair of masks, float64 of the leading dims. a, b: (..., H, W) bool.
+
+    Two empty masks agree: 1. Raises SpecError if the shapes differ.
+    """
+    a, b = np.asarray(a, bool), np.asarray(b, bool)
+    if a.shape != b.shape or a.ndim < 2:
+        raise SpecError(
+            f"[precision] two arrays (..., H, W) alike expected, got {a.shape} and {b.shape}", hint="see the spec"
+        )
+    both, either = (a & b).sum((-2, -1)), (a | b).sum((-2, -1))
+    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
 def figure(metric: str, values: Array, backend: str, reference: float | None = None) -> Measured:

@@ -40,7 +40,7 @@ TABLE: dict[str, Setting] = {
         str, lambda: "", "back end for every graph: onnxruntime, openvino or null; empty means the first usable"
     ),
     "SACCADE_CACHE": Setting(
-        Path, _cache, "private folder for verification stamps; must belong to the user, mode 0700"
+        Path, _cache, "private folder for stamps and own kernels; must belong to the user, mode 0700"
     ),
     "SACCADE_KERNEL": Setting(
         str, lambda: "", "kernels to force, as op:candidate pairs with commas between; in a graph body or custom"

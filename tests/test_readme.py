@@ -22,7 +22,7 @@ def blocks(wanted):
 
 
 @pytest.fixture
-def folder(tmp_path, pictures, clip_bundle, monkeypatch):
+def folder(tmp_path, pictures, clip_bundle, sam_bundle, monkeypatch):
     (tmp_path / "photos").mkdir()
     for picture in pictures[:4]:
         shutil.copy(picture, tmp_path / "photos")
@@ -31,6 +31,7 @@ def folder(tmp_path, pictures, clip_bundle, monkeypatch):
     (tmp_path / "captions.txt").write_text("a red circle\na blue star\n")
     (tmp_path / "zoo").symlink_to(ROOT / "zoo")
     shutil.copytree(clip_bundle, tmp_path / "clip.bundle")
+    shutil.copytree(sam_bundle, tmp_path / "sam.bundle")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

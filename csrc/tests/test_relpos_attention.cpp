@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "bindings/threads.h"
 #include "saccade/relpos_attention.h"
 
 namespace {
@@ -127,7 +126,7 @@ struct Problem {
                                        scale,
                                        out.data(),
                                        {a * n * dim, n * dim, dim},
-                                       threads ? saccade::threads_for_a_call(threads) : saccade_parallel{}};
+                                       threads ? saccade_parallel{saccade_threads, &threads} : saccade_parallel{}};
         expect(saccade_relpos_attention(candidate, &r) == SACCADE_OK, std::string(candidate) + " runs");
         return out;
     }
