@@ -51,14 +51,16 @@ def int8(
     *,
     keep: Sequence[str] = (),
     floor: float = 0.0,
+    judge: Callable[[Any], float] | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Any:
     """A quantised copy of a float32 onnx.ModelProto; it merges in batches as the original does.
 
     samples: inputs of single runs, for the ranges
     keep: names of nodes that stay float32. The last product always does: it is small and its error is the answer's
-    floor: mean cosine to the float32 answers that is wanted on the samples; if it is missed, the products whose
-        rounding is heard most, by measurement, stay float32: 1 group of them, 2, 4, and so on up to a third
+    floor: what `judge` says that is wanted; if it is missed, the products whose rounding is heard most in the answers,
+        by measurement, stay float32: 1 group of them, 2, 4, and so on up to a third
+    judge: how good a model is, 1 at best; by default the mean cosine of its answers to the float32 ones on the samples
     step: called after each sample
     """
     equal = _copied(model)
@@ -69,17 +71,18 @@ def int8(
     made = _quantised(equal, groups, groups)
     if not floor or not groups:
         return made
-    few = spread(list(samples), FEW)
+    few = spread(list(samples), FEW if judge is None else 1)  # a judge has samples of its own
     want = _answers(model, few)
+    judge = judge or (lambda made: _likeness(made, few, want))
     target = 1 - (1 - floor) * MARGIN
-    if _likeness(made, few, want) >= target:
+    if judge(made) >= target:
         return made
     ranked = sorted(groups, key=lambda group: _likeness(_quantised(equal, groups, [group]), few[:4], want[:4]))
     count = 1
     while count <= len(groups) // 3:
         floats = {group.tensor for group in ranked[:count]}
         made = _quantised(equal, groups, [group for group in groups if group.tensor not in floats])
-        if _likeness(made, few, want) >= target:
+        if judge(made) >= target:
             break
         count *= 2
     return made
