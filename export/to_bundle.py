@@ -157,7 +157,8 @@ def _rehearsal(recipe: Recipe, ranges: Material, ask: Any) -> Any:
 def _at(
     base: Any, precision: str, graph: GraphRecipe, samples: Sequence[Any], recipe: Recipe, rehearsal: Any, steps: Steps
 ) -> Any:
-    from saccade.export.quantize import fp16, int8
+    from saccade.export.half import fp16
+    from saccade.export.quantize import int8
 
     if precision == "fp32":
         return base
