@@ -39,7 +39,7 @@ check: $(VENV)/test/.installed  ## ruff, mypy --strict on the installed wheel, c
 
 bench: $(VENV)/test/.installed  ## the quick set, with the ratio to each peer
 	$(VENV)/test/bin/saccade bench overhead
-	$(VENV)/test/bin/saccade bench kernels
+	$(VENV)/test/bin/saccade bench kernels --quick
 	$(VENV)/test/bin/saccade bench models clip
 
 size:  ## lines, functions and docstrings of each part

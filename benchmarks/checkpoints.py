@@ -12,6 +12,47 @@ SIZES: dict[str, dict[str, Any]] = {
     # openai/clip-vit-base-patch16
     "vit-b-16": {"vision": {"patch_size": 16}, "text": {"eos_token_id": 49407, "bos_token_id": 49406}, "width": 512},
 }
+SAMS: dict[str, dict[str, dict[str, Any]]] = {
+    # facebook/sam-vit-base: 93.7 M parameters, 4 M of them in prompt encoder and mask decoder
+    "vit-b": {"vision_config": {}},
+    "vit-l": {
+        "vision_config": {
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "global_attn_indexes": [5, 11, 17, 23],
+        }
+    },
+    "vit-h": {
+        "vision_config": {
+            "hidden_size": 1280,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 16,
+            "global_attn_indexes": [7, 15, 23, 31],
+        }
+    },
+    # none that anybody trained: for tests of what runs with it; windows of 4 reach over the edge of 10 x 10 patches
+    "small": {
+        "vision_config": {
+            "hidden_size": 48,
+            "output_channels": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": 80,
+            "patch_size": 8,
+            "window_size": 4,
+            "global_attn_indexes": [1],
+            "num_pos_feats": 16,
+        },
+        "prompt_encoder_config": {"hidden_size": 32, "image_size": 80, "patch_size": 8},
+        "mask_decoder_config": {
+            "hidden_size": 32,
+            "mlp_dim": 64,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 32,
+        },
+    },
+}
 VOCABULARY = 49408
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -38,6 +79,28 @@ def make_clip(folder: Path | str, size: str = "vit-b-32", seed: int = 0) -> Path
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     CLIPImageProcessorPil().save_pretrained(folder)
+    return folder
+
+
+def make_sam(folder: Path | str, size: str = "vit-b", seed: int = 0) -> Path:
+    """Write a SAM checkpoint in transformers' layout to `folder` and return the folder.
+
+    Random as make_clip's, and wider than transformers' own initialisation, under which (1e-10 in the encoder) all
+    pictures give one embedding; relative positions, which start at zero there, add scores of about one.
+    """
+    import torch
+    from transformers import SamConfig, SamModel
+
+    folder = Path(folder)
+    torch.manual_seed(seed)
+    model = SamModel(SamConfig(**SAMS[size])).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            _spread_sam(name, weight)
+    model.save_pretrained(folder)
+    side = model.config.vision_config.image_size
+    said = {"size": {"longest_edge": side}, "pad_size": {"height": side, "width": side}}
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "SamImageProcessor", **said}))
     return folder
 
 
@@ -91,6 +154,24 @@ def _spread(name: str, weight: Any) -> None:
         weight.copy_(0.1 * torch.randn_like(weight))
     elif weight.ndim == 2 and "embedding" not in name:
         weight.copy_(torch.randn_like(weight) * 1.2 / weight.shape[1] ** 0.5)
+
+
+def _spread_sam(name: str, weight: Any) -> None:
+    import torch
+
+    if "positional_embedding" in name:
+        weight.copy_(torch.randn_like(weight))  # as in the reference; transformers' 384 makes thousands of radians
+    elif "rel_pos" in name:
+        weight.copy_(torch.randn_like(weight) / weight.shape[1] ** 0.5)
+    elif "point_embed" in name or name.endswith(("pos_embed", "token.weight", "tokens.weight", "embed.weight")):
+        weight.copy_(0.5 * torch.randn_like(weight))
+    elif weight.ndim == 4:  # convolutions; transposed ones have their inputs first
+        fan = weight.shape[0] if "upscale" in name else weight[0].numel()
+        weight.copy_(torch.randn_like(weight) * 1.2 / fan**0.5)
+    else:
+        _spread(name, weight)
+        if "q_proj" in name or "k_proj" in name:  # else each softmax picks one of 4,096, and rounding is amplified
+            weight.mul_(0.5)
 
 
 if __name__ == "__main__":

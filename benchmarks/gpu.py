@@ -159,7 +159,7 @@ def _masks(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
         areas = peers["torch"]()[1].cpu().numpy()
         if np.abs(areas - expected.area).max() > 1e-4 * case.original[0] * case.original[1]:
             raise ValueError(f"[benchmark] {case.name}: torch is too far from ours")
-        request = mask_request(low, *sizes, 0.0, 1.0, False)
+        request = mask_request(low, *sizes, 0.0, 1.0, False, 1)
         loaded = {"cuda": masks_on_gpu.cuda, "triton": masks_on_gpu.triton}
         queued = {name: partial(masks_on_gpu.sums, loaded[name](gpu.capability(0)), request) for name in ours}
         yield from _row("mask_decode", case.name, ours, peers, queued={**queued, "torch": peers["torch"]},

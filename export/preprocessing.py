@@ -17,6 +17,7 @@ from saccade.runtime.preprocess import Preprocess
 FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """By Pillow's number, which is what `resample` holds."""
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 _MEND = "mend the model's preprocessor_config.json"
 
@@ -76,6 +77,33 @@ def preprocess_of_open_clip(checkpoint: Checkpoint, said: Mapping[str, Any], ima
     )
 
 
+def preprocess_of_sam(checkpoint: Checkpoint, side: int, *, squash: bool) -> Preprocess:
+    """The preprocessing of a SAM: the longest edge becomes `side` and the rest is padded, or (SAM 2.1) both edges do.
+
+    Without preprocessor_config.json, as beside an official .pth, it is the reference's: ImageNet's mean and deviation.
+    """
+    said = checkpoint.json("preprocessor_config.json") or checkpoint.json("processor_config.json").get(
+        "image_processor", {}
+    )
+    said = said if checkpoint.weights is None else {}
+    size = said.get("size", side)
+    edges = set(size.values()) if isinstance(size, Mapping) else {size}
+    if edges != {side} or (isinstance(size, Mapping) and (set(size) == {"longest_edge"}) is squash):
+        raise ExportError(
+            f"[export] {checkpoint.id}: the model sees {side} x {side}, pictures are resized to {str(size)[:80]}",
+            hint=_MEND,
+        )
+    return _made(
+        checkpoint,
+        size={"height": side, "width": side} if squash else {"longest_edge": side},
+        crop=None,
+        filter=FILTERS[int(said.get("resample", 2))],
+        scale=float(said.get("rescale_factor", 1 / 255)),
+        mean=tuple(said.get("image_mean", IMAGENET_MEAN)),
+        std=tuple(said.get("image_std", IMAGENET_STD)),
+    )
+
+
 def _made(checkpoint: Checkpoint, *, size: Any, crop: Any, **rest: Any) -> Preprocess:
     how, target = _resize(size, checkpoint)
     final = _pair(crop, checkpoint) if crop is not None else target
@@ -97,6 +125,8 @@ def _made(checkpoint: Checkpoint, *, size: Any, crop: Any, **rest: Any) -> Prepr
 def _resize(size: Any, checkpoint: Checkpoint) -> tuple[str, tuple[int, int] | None]:
     if size is None:
         return "none", None
+    if isinstance(size, Mapping) and "longest_edge" in size and "shortest_edge" not in size:
+        return "longest", (int(size["longest_edge"]),) * 2
     if isinstance(size, Mapping) and "shortest_edge" in size and "longest_edge" not in size:
         return "shortest", (int(size["shortest_edge"]),) * 2
     if isinstance(size, int):  # configs before transformers 4.26

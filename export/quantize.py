@@ -88,20 +88,34 @@ def int8(
 def fp16(model: Any, *, keep: Sequence[str] = ()) -> Any:
     """A half-precision copy; inputs and outputs stay float32, so that callers need not care.
 
-    keep: nodes or operators that stay float32. Weights and results beyond 65504 would be infinite.
+    keep: nodes or operators that stay float32, with "<" before it also all that leads to them. Weights and results
+        beyond 65504 would be infinite, and pixels beyond 2048 are not whole.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     copy = _copied(model)
     names = {node.name for node in copy.graph.node}
+    before = _leading_to(copy.graph, {k[1:] for k in keep if k.startswith("<")})
     made = convert_float_to_float16(
         copy,
         keep_io_types=True,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *(k for k in keep if k not in names)],
-        node_block_list=[k for k in keep if k in names],
+        node_block_list=[*(k for k in keep if k in names), *before],
     )
     del made.graph.value_info[:]
     return made
+
+
+def _leading_to(graph: Any, kinds: set[str]) -> list[str]:
+    """Names of the nodes of these operators and of all that they are computed from."""
+    makers = {out: node for node in graph.node for out in node.output}
+    waiting, found = [node for node in graph.node if node.op_type in kinds], {}
+    while waiting:
+        node = waiting.pop()
+        if node.name not in found:
+            found[node.name] = True
+            waiting += [makers[value] for value in node.input if value in makers]
+    return list(found)
 
 
 def _answers(model: Any, samples: Sequence[Inputs]) -> np.ndarray:

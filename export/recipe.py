@@ -26,18 +26,27 @@ FAMILIES = {
     "siglip": "saccade.export.recipes.clip",
     "siglip2": "saccade.export.recipes.clip",
     "open_clip": "saccade.export.recipes.open_clip",
+    "sam": "saccade.export.recipes.sam",
+    "sam2": "saccade.export.recipes.sam2",
+    "sam_official": "saccade.export.recipes.sam_official",
+    "mobile_sam": "saccade.export.recipes.mobile_sam",
 }
-"""For each `model_type` of a config.json (and for open_clip's own layout), the module whose `read` knows it."""
+"""For each `model_type` of a config.json, and for each layout of weights alone, the module whose `read` knows it."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model on this disk. `id` is what the bundle will say it comes from: never a local path."""
+    """A trained model on this disk.
+
+    id: what the bundle will say it comes from: never a local path
+    weights: a single .pth or .pt file that was named in place of a folder, or None
+    """
 
     folder: Path
     id: str
     revision: str = ""
     license: str = ""
+    weights: Path | None = None
 
     def json(self, name: str) -> dict[str, Any]:
         """The content of a JSON file of the folder; empty if it is not there. Raises ExportError if it is damaged."""
@@ -59,7 +68,9 @@ class GraphRecipe:
     module: torch.nn.Module in float32; its forward takes the spec's inputs in order and gives its outputs in order
     example: inputs to trace with; the batch is at least 2, since a size of 1 is baked in
     others: inputs at a second batch and, where a length varies, at a second length; parity is held there too
-    keep: node names or operators that stay in float32 in every variant
+    keep: node names or operators that stay in float32 in every variant; "<Sin" means with all that leads to it
+    same: precisions at which the graph stays as it is, since it would lose by them: their variant is the float32 file
+    golden: how many samples the golden set has of it
     """
 
     name: str
@@ -68,7 +79,9 @@ class GraphRecipe:
     example: Inputs
     others: tuple[Inputs, ...]
     keep: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
     mergeable: bool = True
+    golden: int = 4
 
 
 @dataclass(frozen=True)
@@ -89,25 +102,49 @@ class Material:
     labelled: Labelled | None = None
 
 
-Outputs = Mapping[str, np.ndarray]
-"""For each graph the first output of all its samples, (S, …)."""
+Outputs = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
+"""For each graph what it answers to each of its samples, by tensor name."""
+
+
+Ask = Callable[[GraphRecipe, Inputs], dict[str, np.ndarray]]
+"""The trained model itself: what it answers to the inputs of one run, by tensor name."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A variant of one graph and what it is judged by.
+
+    samples: for each graph, single-sample inputs
+    trained: what the trained model answers to them
+    variant: the same with the answers of `graph` exchanged for the variant's
+    ids: which text is right for each picture, or None
+    ask: the trained model, for a variant's answers that go through another graph
+    """
+
+    graph: str
+    samples: Mapping[str, Sequence[Inputs]]
+    trained: Outputs
+    variant: Outputs
+    ids: Sequence[int] | None
+    backend: str
+    ask: Ask
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that becomes a bundle, but for the numbers that are measured on the way.
 
-    samples: from material, for each graph, single-sample inputs, in a fixed order
-    figures: from (trained outputs, the same with one graph's outputs exchanged for a variant's, that graph's name,
-        labelled ids or None, back end), the figures of the task's own metric
+    samples: from material, for each graph that is named, single-sample inputs in a fixed order; a graph that reads what
+        another gives gets it from the trained one
+    figures: of a trial, by the task's own metric
     files: further files of the bundle, such as the tokenizer
     """
 
     family: str
     name: str
     graphs: tuple[GraphRecipe, ...]
-    samples: Callable[[Material], dict[str, list[Inputs]]]
-    figures: Callable[[Outputs, Outputs, str, Sequence[int] | None, str], tuple[Measured, ...]]
+    samples: Callable[[Material, Sequence[str], Ask], dict[str, list[Inputs]]]
+    figures: Callable[[Trial], tuple[Measured, ...]]
     budgets: dict[str, float]
     preprocess: dict[str, Any] = field(default_factory=dict)
     tokenizer: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +164,11 @@ def read(checkpoint: Checkpoint) -> Recipe:
 
 
 def kind_of(checkpoint: Checkpoint) -> str:
-    """The key of FAMILIES for a checkpoint, by its files alone. Raises UnknownModel."""
+    """The key of FAMILIES for a checkpoint, by its files alone. Raises UnknownModel, ExportError."""
+    if checkpoint.weights is not None:
+        from saccade.export.state_dict import layout
+
+        return layout(checkpoint.weights)
     if (checkpoint.folder / "open_clip_config.json").is_file():
         return "open_clip" if not (checkpoint.folder / "config.json").is_file() else _model_type(checkpoint)
     return _model_type(checkpoint)

@@ -11,6 +11,8 @@ from saccade.runtime.errors import ExportError, MissingExtra, Offline, UnknownMo
 
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md", "LICENSE*")
 """What is fetched: weights as safetensors, never pickles, and the small files beside them."""
+PICKLED = (".pth", ".pt")
+"""Files that torch wrote: read as tensors and nothing else, and only when they are named themselves."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
@@ -18,10 +20,13 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None, license
     """The checkpoint that `source` names, on this disk.
 
     source: a folder in the layout of transformers or open_clip, an open_clip .safetensors file with its config beside
-        it, or an id such as "openai/clip-vit-base-patch32", which is fetched unless the local cache has it
+        it, a .pth or .pt file of an official layout (SAM, SAM 2.1, MobileSAM), or an id such as
+        "openai/clip-vit-base-patch32", which is fetched unless the local cache has it
     Raises UnknownModel if there is no such thing, Offline if the hub cannot be asked.
     """
     path = Path(source)
+    if path.is_file() and path.suffix.lower() in PICKLED:
+        return Checkpoint(path.parent, path.stem, revision or "", license or "", weights=path)
     if path.is_file():
         path = path.parent
     if path.is_dir():
@@ -76,10 +81,16 @@ def _license(folder: Path) -> str:
     return found.group(1) if found else ""
 
 
-def refuse_pickle(folder: Path) -> None:
-    """Raise ExportError if the folder has only pickled weights, which could run code when read."""
-    if not any(folder.glob("*.safetensors")):
-        raise ExportError(
-            f"[export] {folder.name} has no .safetensors weights",
-            hint="convert pickled weights in a sandbox first: transformers' save_pretrained writes safetensors",
-        )
+def refuse_pickle(checkpoint: Checkpoint) -> None:
+    """Raise ExportError if a folder has only pickled weights, which could run code when read.
+
+    A .pth or .pt file that was named itself passes: saccade.export.state_dict reads it without running anything.
+    """
+    folder = checkpoint.folder
+    if checkpoint.weights is not None or any(folder.glob("*.safetensors")):
+        return
+    pickled = next((file.name for kind in PICKLED for file in sorted(folder.glob(f"*{kind}"))), "")
+    hint = "convert pickled weights in a sandbox first: transformers' save_pretrained writes safetensors"
+    if pickled:
+        hint = f"if {pickled} is an official SAM, SAM 2.1 or MobileSAM checkpoint, name the file; else " + hint
+    raise ExportError(f"[export] {folder.name} has no .safetensors weights", hint=hint)

@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from saccade.export.recipe import GraphRecipe, Labelled, Material, Recipe, kind_of, read
 from saccade.runtime.bundle import Bundle, write
 from saccade.runtime.errors import InputError, MissingExtra, SettingsError
@@ -62,7 +64,7 @@ def export(
 ) -> Bundle:
     """Export a trained model and return the bundle, opened.
 
-    source: folder, open_clip .safetensors file, or hub id
+    source: folder, open_clip .safetensors file, .pth or .pt file of a known layout, or hub id
     precisions: some of fp32, fp16, int8; int8 needs `calibrate`
     calibrate: a folder of pictures, or a list of what `image.decode` takes; half of them set the scales, the other
         half measures the error (all do both below 16)
@@ -83,7 +85,7 @@ def export(
         steps.expect(3)  # reading, asking the trained model, writing
         checkpoint = resolve(source, revision, license)
         kind_of(checkpoint)
-        refuse_pickle(checkpoint.folder)
+        refuse_pickle(checkpoint)
         recipe = read(checkpoint)
         steps.step()
         variants, files = _graphs(recipe, wanted, _material(calibrate, texts, labelled), steps)
@@ -115,12 +117,14 @@ def _graphs(
     from safetensors.numpy import save
 
     from saccade.export.to_onnx import to_onnx
-    from saccade.export.verify import Verifier, golden
+    from saccade.export.verify import Trained, Verifier, golden
 
     ranges, checks, ids = material
-    samples = recipe.samples(ranges)
-    steps.expect(len(recipe.graphs) * (1 + len(wanted)) + ("int8" in wanted) * sum(map(len, samples.values())))
-    verifier = Verifier(recipe, recipe.samples(checks), ids)
+    rounded = [g.name for g in recipe.graphs if "int8" in wanted and "int8" not in g.same]
+    ask = Trained()
+    samples = recipe.samples(ranges, rounded, ask)
+    steps.expect(len(recipe.graphs) * (1 + len(wanted)) + sum(map(len, samples.values())))
+    verifier = Verifier(recipe, recipe.samples(checks, [g.name for g in recipe.graphs], ask), ids, ask)
     files = {"golden.safetensors": save(golden(recipe, verifier.samples))}
     steps.step()
     found: dict[str, tuple[Variant, ...]] = {}
@@ -129,10 +133,14 @@ def _graphs(
         steps.step()
         made = []
         for precision in wanted:
-            model = _at(base, precision, graph, samples[graph.name], recipe.budgets.get("cosine", 0.0), steps)
-            file = f"{graph.name}.{precision}.onnx"
-            made.append(verifier.variant(graph, precision, file, model))
-            files[file] = model.SerializeToString(deterministic=True)
+            kind = "fp32" if precision in graph.same else precision
+            file = f"{graph.name}.{kind}.onnx"
+            if file in files:  # the same file under another name: measured already
+                made.append(msgspec.structs.replace(made[0], precision=precision))
+            else:
+                model = _at(base, kind, graph, samples.get(graph.name, ()), recipe.budgets.get("cosine", 0.0), steps)
+                made.append(verifier.variant(graph, precision, file, model))
+                files[file] = model.SerializeToString(deterministic=True)
             steps.step()
         found[graph.name] = tuple(made)
     return found, files

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,10 +41,21 @@ def to_onnx(graph: GraphRecipe) -> Any:
     from torch's by more than PARITY at the example or at any of `graph.others`.
     """
     model = rewrite(clean(_exported(graph), graph))
+    add_bodies(model)
     _refuse_other_shapes(model, graph)
     _check(model, graph)
     parity(model, graph)
     return model
+
+
+def add_bodies(model: Any) -> None:
+    """Give each `saccade::X` node its body of standard operators, so that the file runs where our library does not.
+
+    The body is what saccade.kernels.<op>.onnx gives for the name. In place.
+    """
+    wanted = sorted({node.op_type for node in model.graph.node if node.domain == DOMAIN})
+    for name in wanted:
+        model.functions.append(_BODIES[name]().function(OPSET))
 
 
 def parity(model: Any, graph: GraphRecipe) -> float:
@@ -111,7 +123,7 @@ def _exported(graph: GraphRecipe) -> Any:
                 # Names no value inside can have: the exporter calls a table lookup "embedding" and then there are two.
                 input_names=[f"saccade.in.{t.name}" for t in graph.spec.inputs],
                 output_names=[f"saccade.out.{t.name}" for t in graph.spec.outputs],
-                dynamic_shapes={"args": shapes} if _takes_args(graph.module) else shapes,
+                dynamic_shapes={rest: shapes} if (rest := _rest(graph.module)) else shapes,
                 verbose=False,
             )
     except Exception as error:
@@ -173,9 +185,14 @@ def _check(model: Any, graph: GraphRecipe) -> None:
     size = model.ByteSize()
     if size > MAX_BYTES:
         raise ExportError(f"[{graph.name}] {size} bytes of weights; a graph holds at most {MAX_BYTES}", hint=_REPORT)
-    foreign = {node.domain for node in model.graph.node} - {"", "saccade"}
+    bodies = {(body.domain, body.name) for body in model.functions}
+    nodes = [*model.graph.node, *(node for body in model.functions for node in body.node)]
+    foreign = {f"{n.domain}::{n.op_type}" for n in nodes if n.domain and (n.domain, n.op_type) not in bodies}
     if foreign:
-        raise ExportError(f"[{graph.name}] operators of {', '.join(sorted(foreign))}; only standard ones", hint=_REPORT)
+        raise ExportError(
+            f"[{graph.name}] operators without a body: {', '.join(sorted(foreign))}; only standard ones run everywhere",
+            hint=_REPORT,
+        )
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -195,10 +212,12 @@ def _difference(want: np.ndarray, got: np.ndarray, where: str) -> float:
     return share
 
 
-def _takes_args(module: Any) -> bool:
+def _rest(module: Any) -> str:
+    """The name of the parameter that takes all positional arguments, which torch wants the shapes under; or empty."""
     import inspect
 
-    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values())
+    found = inspect.signature(module.forward).parameters.values()
+    return next((p.name for p in found if p.kind is p.VAR_POSITIONAL), "")
 
 
 @contextmanager
@@ -224,5 +243,7 @@ def quiet() -> Iterator[None]:
             log.setLevel(level)
 
 
+DOMAIN = "saccade"
+_BODIES = {"RelPosAttention": lambda: import_module("saccade.kernels.relpos_attention.onnx")}
 _EXPORTERS = r"(torch|onnxscript|onnx_ir|onnx|copyreg|typing)(\.|$)"
 _REPORT = "nothing was written; the recipe of this family must be mended, or report the model"

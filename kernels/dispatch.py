@@ -1,6 +1,8 @@
 """Which implementation of an op runs: the first usable of an ordered list, or the one that was asked for.
 
 argument impl="avx2"  ▷  SACCADE_KERNEL=resize_normalize:avx2,nms:reference  ▷  first usable
+
+For an op that stands in graphs, `body` and `custom` say what runs there (runtime/engines/custom_ops.py), nothing here.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import Any, NamedTuple
 from saccade.kernels import OPS
 from saccade.runtime.errors import KernelError, SettingsError
 from saccade.runtime.settings import setting
+
+IN_GRAPHS = ("body", "custom")
 
 
 class Candidate(NamedTuple):
@@ -33,7 +37,9 @@ def pick(op: str, candidates: Sequence[Candidate], *args: Any, force: str | None
 
     Raises KernelError if the named one is unknown or cannot run, or if none can.
     """
-    wanted = force if force is not None else _forced(op)
+    wanted = force if force is not None else forced(op)
+    if force is None and wanted in IN_GRAPHS:
+        wanted = ""
     if wanted:
         return _named(op, candidates, wanted, *args)
     reasons = []
@@ -80,9 +86,9 @@ def _named(op: str, candidates: Sequence[Candidate], name: str, *args: Any) -> C
     raise KernelError(f"[{op}] unknown candidate {name!r}", hint=f"known: {known}")
 
 
-def _forced(op: str) -> str:
-    """The candidate that SACCADE_KERNEL names for `op`, or ""."""
-    for pair in filter(None, map(str.strip, setting("SACCADE_KERNEL").split(","))):
+def forced(op: str, pairs: str = "") -> str:
+    """The candidate that `pairs`, or without them SACCADE_KERNEL, names for `op`; "" if none. Raises SettingsError."""
+    for pair in filter(None, map(str.strip, setting("SACCADE_KERNEL", pairs or None).split(","))):
         name, colon, candidate = pair.partition(":")
         if not colon or not candidate or name not in OPS:
             raise SettingsError(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import GeneratorType
 from typing import Any, TypeVar
 
+from saccade.runtime.cache import Cache, complete
 from saccade.runtime.call import All, Call, Graph, Pipeline, Work
 from saccade.runtime.engines import Engine
 
@@ -16,11 +17,12 @@ class Direct:
     """Drives pipelines, one step after the other.
 
     engine_of: gives the engine of a graph handle, opening it at the first call
+    cache: keeps the answers of calls that have a key, if there is one
     Safe to use from several threads as far as the engines are; ONNX Runtime sessions are.
     """
 
-    def __init__(self, engine_of: Callable[[Graph], Engine]):
-        self.engine_of = engine_of
+    def __init__(self, engine_of: Callable[[Graph], Engine], cache: Cache | None = None):
+        self.engine_of, self.cache = engine_of, cache
 
     def run(self, pipeline: Pipeline[T]) -> T:
         """Drive `pipeline` to its end and return its result.
@@ -47,7 +49,10 @@ class Direct:
     def _step(self, step: Any) -> Any:
         kind = type(step)
         if kind is Call:
-            return self.engine_of(step.graph)(**step.inputs)
+            engine = self.engine_of(step.graph)
+            if self.cache is not None and step.key is not None:
+                return self.cache.get(complete(step, engine.about), lambda: engine(**step.inputs))
+            return engine(**step.inputs)
         if kind is Work:
             return step.function(*step.args)
         if kind is All:

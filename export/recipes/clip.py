@@ -16,7 +16,7 @@ import numpy as np
 
 from saccade.export.load import pretrained, tokenizer_of
 from saccade.export.preprocessing import preprocess_of
-from saccade.export.recipe import Checkpoint, GraphRecipe, Inputs, Material, Outputs, Recipe
+from saccade.export.recipe import Ask, Checkpoint, GraphRecipe, Inputs, Material, Outputs, Recipe, Trial
 from saccade.runtime.errors import ExportError, UnknownModel
 from saccade.runtime.manifest import Measured
 from saccade.runtime.precision import EMBEDDING_BUDGETS, accuracy, cosine, figure, top1_agreement
@@ -55,11 +55,12 @@ def build(model: Any, checkpoint: Checkpoint, preprocess: Preprocess, spec: Toke
         )
     tokenizer = Tokenizer(data, spec)
 
-    def samples(material: Material) -> dict[str, list[Inputs]]:
-        return {
-            "image": [{"pixels": preprocess.batch([picture])[0]} for picture in material.pictures],
-            "text": [{"input_ids": tokenizer.encode([text])} for text in material.texts],
+    def samples(material: Material, graphs: Sequence[str], ask: Ask) -> dict[str, list[Inputs]]:
+        both = {
+            "image": lambda: [{"pixels": preprocess.batch([picture])[0]} for picture in material.pictures],
+            "text": lambda: [{"input_ids": tokenizer.encode([text])} for text in material.texts],
         }
+        return {name: both[name]() for name in graphs}
 
     import msgspec
 
@@ -98,6 +99,7 @@ def image_graph(model: Any) -> GraphRecipe:
             outputs=(TensorSpec("embedding", "float32", ("B", width)),),
             batch="B",
         ),
+        golden=2,  # a real picture's pixels are 0.6 MB
         example={"pixels": pixels[:2]},
         others=({"pixels": pixels}, {"pixels": pixels[2:]}),
     )
@@ -133,16 +135,15 @@ def text_graph(model: Any, tokenizer: Tokenizer) -> GraphRecipe:
     )
 
 
-def figures(
-    trained: Outputs, variant: Outputs, graph: str, ids: Sequence[int] | None, backend: str
-) -> tuple[Measured, ...]:
+def figures(trial: Trial) -> tuple[Measured, ...]:
     """Cosine of the graph's embeddings, and what changes for who asks: which text each picture is given.
 
-    accuracy is there if `ids` says which text is right; its reference is the trained model's own.
+    accuracy is there if the ids say which text is right; its reference is the trained model's own.
     """
-    found = [figure("cosine", cosine(variant[graph], trained[graph]), backend)]
-    if all(len(trained[name]) for name in ("image", "text")):
-        before, after = _scores(trained), _scores(variant)
+    exact, rows, ids, backend = _rows(trial.trained), _rows(trial.variant), trial.ids, trial.backend
+    found = [figure("cosine", cosine(rows[trial.graph], exact[trial.graph]), backend)]
+    if all(len(exact[name]) for name in ("image", "text")):
+        before, after = _scores(exact), _scores(rows)
         found.append(figure("top1_agreement", top1_agreement(after, before), backend))
         if ids is not None:
             reference = float(accuracy(before, ids).mean())
@@ -150,8 +151,16 @@ def figures(
     return tuple(found)
 
 
-def _scores(outputs: Outputs) -> np.ndarray:
-    unit = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for name, rows in outputs.items()}
+def _rows(outputs: Outputs) -> dict[str, np.ndarray]:
+    """The embeddings of each graph, (S, E)."""
+    return {
+        name: np.concatenate([one["embedding"] for one in answers]) if answers else np.zeros((0, 1), np.float32)
+        for name, answers in outputs.items()
+    }
+
+
+def _scores(embeddings: dict[str, np.ndarray]) -> np.ndarray:
+    unit = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for name, rows in embeddings.items()}
     return np.asarray(unit["image"] @ unit["text"].T)
 
 

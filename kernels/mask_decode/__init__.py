@@ -37,7 +37,7 @@ def _run(name: str, r: Request) -> list[bytes]:
 
 CANDIDATES = (
     *launch.CANDIDATES,
-    *(native.candidate("mask_decode", name, _run) for name in ("avx512", "avx2", "base")),
+    *(native.candidate("mask_decode", name, _run) for name in ("avx512", "avx2", "neon", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 
@@ -52,6 +52,7 @@ def mask_decode(
     offset: float = 1.0,
     dense: bool | Sequence[int] = False,
     impl: str | None = None,
+    threads: int = 1,
 ) -> DecodedMasks:
     """Masks at the size of the original; the full-size logits and masks never exist unless asked for.
 
@@ -63,12 +64,13 @@ def mask_decode(
     threshold: logits above it are the mask; offset: distance of the two areas that make the stability score. A score
         of 0/0 is 0: SAM's generator has NaN there, and drops the mask by the same comparison
     dense: True for the masks themselves, or the indices of those wanted
-    impl: a candidate to force: avx512, avx2, base or reference; on a GPU cuda or triton
+    impl: a candidate to force: avx512, avx2, neon, base or reference; on a GPU cuda or triton
+    threads: how many share the masks of a native candidate; the result does not depend on it
     Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.
     Source: Segment Anything (arXiv 2304.02643), postprocessing and appendix B; pixels are torch's but for rounding: at
     most 1 in 10⁶ differs, all within 1e-4 of the threshold.
     """
-    request = check(low, model, valid, original, threshold, offset, dense)
+    request = check(low, model, valid, original, threshold, offset, dense, threads)
     counts = pick("mask_decode", CANDIDATES, request, force=impl).run(request)
     rle = [{"size": list(request.original), "counts": text} for text in counts]
     masks = None if isinstance(dense, bool) and not dense else request.dense

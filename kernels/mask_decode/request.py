@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from saccade.kernels import gpu
+from saccade.kernels import gpu, native
 from saccade.runtime.errors import SpecError
 
 MOST = 65_535  # pixels a side
@@ -30,9 +30,12 @@ class Request(NamedTuple):
     stability: np.ndarray  # (M,) float32
     places: np.ndarray  # (M,) int64: where in `dense` a mask goes, -1 for none
     dense: np.ndarray
+    threads: int
 
 
-def check(low: Any, model: Any, valid: Any, original: Any, threshold: Any, offset: Any, dense: Any) -> Request:
+def check(
+    low: Any, model: Any, valid: Any, original: Any, threshold: Any, offset: Any, dense: Any, threads: Any
+) -> Request:
     """The request that these arguments of mask_decode make. Raises SpecError."""
     if gpu.on_device(low):
         low = gpu.take(low)
@@ -54,6 +57,7 @@ def check(low: Any, model: Any, valid: Any, original: Any, threshold: Any, offse
         gpu.contiguous(low), model, valid, original, _thresholds(threshold, offset),
         np.zeros((masks, 4), np.int32), np.zeros(masks, np.int64), np.zeros(masks, np.float32), places,
         (gpu.cupy() if gpu.on_device(low) else np).empty((len(chosen), *original), np.bool_),
+        native.thread_count("mask_decode", threads),
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def _run(name: str, r: Request) -> np.ndarray:
 
 CANDIDATES = (
     *launch.CANDIDATES,
-    *(native.candidate("nms", name, _run) for name in ("avx512", "avx2", "base")),
+    *(native.candidate("nms", name, _run) for name in ("avx512", "avx2", "neon", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 
@@ -54,7 +54,7 @@ def nms(
     classes: (N,) integers, any values; boxes of two classes never suppress each other. None: all are of one class
     iou: 0 to 1, rounded to float32; a box goes if its overlap with a better one that stayed is greater
     limit: most boxes to keep; none further down are looked at
-    impl: a candidate to force: avx512, avx2, base or reference; on a GPU cuda or triton
+    impl: a candidate to force: avx512, avx2, neon, base or reference; on a GPU cuda or triton
     Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.
     """
     request = _check(boxes, scores, classes, iou, limit)

@@ -21,13 +21,13 @@ def _run(name: str, r: Request) -> np.ndarray:
     output = _OUTPUTS[r.out.dtype.name]
     native.module.resize_normalize(
         name, r.image, _FILTERS[r.filter], r.region, r.size, r.crop, output, r.out, padded, r.pad_value, r.scale,
-        r.mean, r.std,
+        r.mean, r.std, r.threads,
     )  # fmt: skip
     return r.out
 
 
 CANDIDATES = (
-    *(native.candidate("resize_normalize", name, _run) for name in ("avx512vnni", "avx2", "base")),
+    *(native.candidate("resize_normalize", name, _run) for name in ("avx512vnni", "avx2", "neon", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 
@@ -48,6 +48,7 @@ def resize_normalize(
     pad_value: float = 0.0,
     impl: str | None = None,
     raw: bool = False,
+    threads: int = 1,
 ) -> np.ndarray:
     """Resized, cropped and normalised picture, (3, h, w) float32 or float16; the bytes are those of Pillow 13.
 
@@ -60,13 +61,14 @@ def resize_normalize(
     scale, mean, std: ((byte · scale) − mean) / std, each operation rounded to float32, then rounded to `dtype`
     pad_to: (height, width) of the result; the bottom and the right are filled with `pad_value`, in normalised units
     out: a C-contiguous array for the result, such as one picture of a batch; its dtype holds instead of `dtype`
-    impl: a candidate to force: avx512vnni, avx2, base or reference
+    impl: a candidate to force: avx512vnni, avx2, neon, base or reference
     raw: return the cropped bytes instead, (h, w, 3) uint8
+    threads: how many share the rows of a native candidate; the result does not depend on it
     Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.
     """
     request = check(
         image, size, filter=filter, region=region, crop=crop, scale=scale, mean=mean, std=std, out=out, dtype=dtype,
-        pad_to=pad_to, pad_value=pad_value, raw=raw,
+        pad_to=pad_to, pad_value=pad_value, raw=raw, threads=threads,
     )  # fmt: skip
     result: np.ndarray = pick("resize_normalize", CANDIDATES, request, force=impl).run(request)
     return result

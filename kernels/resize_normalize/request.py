@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from saccade.kernels import native
 from saccade.kernels.resize_normalize.reference import FILTERS
 from saccade.runtime.errors import SpecError
 
@@ -29,10 +30,11 @@ class Request(NamedTuple):
     out: np.ndarray
     pad_value: float
     raw: bool
+    threads: int
 
 
 def check(image: Any, size: Any, *, filter: Any, region: Any, crop: Any, scale: Any, mean: Any, std: Any, out: Any,
-          dtype: Any, pad_to: Any, pad_value: Any, raw: bool) -> Request:  # fmt: skip
+          dtype: Any, pad_to: Any, pad_value: Any, raw: bool, threads: Any) -> Request:  # fmt: skip
     """The request that these arguments of resize_normalize make. Raises SpecError."""
     image = _image(image)
     size = _whole("size", size, 2, least=1)
@@ -55,7 +57,8 @@ def check(image: Any, size: Any, *, filter: Any, region: Any, crop: Any, scale: 
         out = np.empty(shape, np.uint8 if raw else dtype)
     else:
         raise _wrong("dtype", np.dtype(dtype).name, "float32 or float16, or raw=True for uint8")
-    return Request(image, size, filter, region, crop, scale, tuple(mean), std, out, float(pad_value), raw)
+    return Request(image, size, filter, region, crop, scale, tuple(mean), std, out, float(pad_value), raw,
+                   native.thread_count("resize_normalize", threads))  # fmt: skip
 
 
 def _wrong(name: str, given: Any, allowed: str) -> SpecError:

@@ -27,6 +27,25 @@ def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sam_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SamModel of three blocks, one of them global; windows of 4 reach over the edge of 10 x 10 patches."""
+    from saccade.benchmarks.checkpoints import make_sam
+    from saccade.export.load import hushed
+
+    with hushed():
+        return make_sam(tmp_path_factory.mktemp("checkpoints") / "sam-three-blocks", "small")
+
+
+@pytest.fixture(scope="session")
+def sam_exported(sam_folder: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The bundle of sam_folder in all precisions."""
+    from saccade.export import export
+
+    target = tmp_path_factory.mktemp("bundles") / "sam.bundle"
+    return export(sam_folder, target, precisions=("fp32", "fp16", "int8"), calibrate=photos)
+
+
+@pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 20 pictures of several sizes."""
     from PIL import Image

@@ -10,7 +10,7 @@ import pytest
 
 from saccade.export import Labelled, export, quantize
 from saccade.export.recipe import Checkpoint, Material, read
-from saccade.export.to_onnx import to_onnx
+from saccade.export.to_onnx import reference, to_onnx
 from saccade.export.verify import Verifier, golden
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.engines import Options, choose, open_engine
@@ -28,7 +28,7 @@ def recipe(clip_folder: Path) -> Any:
 def verifier(recipe: Any, photos: Path) -> Verifier:
     pictures = [decode(file) for file in sorted(photos.iterdir())[:6]]
     texts = ["a red circle", "two blue squares", "a ring"]
-    return Verifier(recipe, recipe.samples(Material(pictures, texts)), [0, 1, 2, 0, 1, 2])
+    return Verifier(recipe, recipe.samples(Material(pictures, texts), ["image", "text"], reference), [0, 1, 2, 0, 1, 2])
 
 
 @pytest.fixture(scope="module")

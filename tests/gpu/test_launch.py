@@ -57,7 +57,7 @@ def test_launches_are_captured_in_a_graph(cupy, usable, real):
     usable("mask_decode", "cuda")
     case = sam("", "ragged", 3, (200, 333))
     low = cupy.asarray(logits(case, 1))
-    request = check(low, case.model, case.valid, case.original, 0.0, 1.0, False)
+    request = check(low, case.model, case.valid, case.original, 0.0, 1.0, False, 1)
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         kernels = masks.cuda()

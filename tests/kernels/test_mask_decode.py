@@ -97,6 +97,18 @@ def test_random_cases_equal_the_reference(impl):
     assert count > 30
 
 
+@each_native
+def test_threads_do_not_change_the_result(impl):
+    usable(impl)
+    rng = np.random.default_rng(SEEN)
+    for _ in range(6):
+        case = random_case(rng)._replace(masks=int(rng.integers(1, 9)))
+        low = logits(case, int(rng.integers(2**32)))
+        expected = decode(case, low, impl, dense=True)
+        for threads in (2, 3, 64):
+            equal(decode(case, low, impl, dense=True, threads=threads), expected, f"seed {SEEN}, {threads} threads")
+
+
 @each_candidate
 def test_statistics_are_those_of_the_masks_given_out(impl):
     for case in (sam("a", "ragged", 3, (200, 333)), sam("b", "noise", 2, (333, 200)), sam("c", "below", 1, (9, 5))):
@@ -256,6 +268,7 @@ WRONG = {
     "original": [(0, 5), (5, -1), (65_535, 65_535), (5, 5, 5)],
     "threshold": [float("nan"), float("inf"), "x", None],
     "offset": [-1, float("nan"), float("inf"), "x"],
+    "threads": [0, -1, 1.5, "two", None, 1 << 40],
     "dense": [[2], [-1], [0, 0], 1.5, [0.5], None],
 }
 

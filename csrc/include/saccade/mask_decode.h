@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "saccade/parallel.h"
 #include "saccade/status.h"
 
 #ifdef __cplusplus
@@ -27,6 +28,8 @@ struct saccade_mask_request {
     // Takes the compressed run lengths of one mask, in order. Anything but 0 means out of memory and ends the call.
     int (*take)(void* context, const char* counts, int64_t bytes);
     void* context;
+    struct saccade_parallel parallel;
+    int64_t parts;  // into how many to split the masks for them
 };
 
 // Runs the first usable candidate, or the one named (NULL or "" for the first). Returns an enum saccade_status.
