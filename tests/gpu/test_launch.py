@@ -11,6 +11,7 @@ from saccade.kernels.mask_decode.cases import logits, sam
 from saccade.kernels.mask_decode.request import check
 from saccade.kernels.nms import launch as boxes
 from saccade.kernels.nms.cases import ODD, inputs
+from saccade.kernels.resize_normalize import launch as pictures
 from saccade.runtime.errors import KernelError
 
 pytestmark = pytest.mark.gpu
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.gpu
 def test_every_shipped_kernel_loads(cupy, real):
     """Those for this GPU, and the PTX, which the driver compiles."""
     arch, loaded = gpu.capability(0), 0
-    for op, functions in (("nms", boxes.FUNCTIONS), ("mask_decode", masks.FUNCTIONS)):
+    shipped = (("nms", boxes), ("mask_decode", masks), ("resize_normalize", pictures))
+    for op, functions in ((op, launch.FUNCTIONS) for op, launch in shipped):
         try:
             kernels = cubins.cuda(op, functions)
         except KernelError:
