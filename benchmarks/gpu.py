@@ -130,8 +130,8 @@ def _attention(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
 
 def _errors(case: Case, arrays: list[Any], runs: dict[str, Run]) -> dict[str, float]:
     """Worst difference of each to the reference in float64, over the first head."""
-    first = [gpu.cupy().asnumpy(a[0, 0]).astype(np.float64) for a in arrays]
-    exact = attend(*first, case.dim**-0.5)
+    q, k, v, rh, rw = (gpu.cupy().asnumpy(a[0, 0]).astype(np.float64) for a in arrays)
+    exact = attend(q, k, v, rh, rw, case.dim**-0.5)
     cupy = gpu.cupy()
     return {
         name: float(np.abs(cupy.asnumpy(cupy.asarray(run())[0, 0]).astype(np.float64) - exact).max())
@@ -159,7 +159,7 @@ def _masks(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
         areas = peers["torch"]()[1].cpu().numpy()
         if np.abs(areas - expected.area).max() > 1e-4 * case.original[0] * case.original[1]:
             raise ValueError(f"[benchmark] {case.name}: torch is too far from ours")
-        request = mask_request(low, *sizes, 0.0, 1.0, False)
+        request = mask_request(low, *sizes, 0.0, 1.0, False, 1)
         loaded = {"cuda": masks_on_gpu.cuda, "triton": masks_on_gpu.triton}
         queued = {name: partial(masks_on_gpu.sums, loaded[name](gpu.capability(0)), request) for name in ours}
         yield from _row("mask_decode", case.name, ours, peers, queued={**queued, "torch": peers["torch"]},
@@ -172,7 +172,7 @@ def _boxes(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
     for case in BOXES:
         boxes, scores, classes = boxes_of(case)
         host = (boxes, scores, classes if case.classes > 1 else None)
-        given = [None if a is None else gpu.cupy().asarray(a) for a in host]
+        given: list[Any] = [None if a is None else gpu.cupy().asarray(a) for a in host]
         expected = nms.nms(*host)
         ours: dict[str, Run] = {name: partial(nms.nms, *given, impl=name) for name in _usable(nms)}
         for name, run in ours.items():
@@ -186,7 +186,7 @@ def _boxes(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
             tensors = [None if a is None else torch.from_dlpack(a) for a in given]
             of = (plain, tensors[:2]) if case.classes == 1 else (batched_nms, tensors)
             peers["torchvision"] = partial(of[0], *of[1], 0.5)
-        request = nms.Request(*given, np.float32(0.5), case.boxes)
+        request = nms.Request(given[0], given[1], given[2], np.float32(0.5), case.boxes)
         loaded = {"cuda": nms_on_gpu.cuda, "triton": nms_on_gpu.triton}
         queued = {name: partial(nms_on_gpu.suppress, loaded[name](gpu.capability(0)), request) for name in ours}
         yield from _row("nms", case.name, ours, peers, queued=queued, kept=len(expected), rounds=rounds,
@@ -195,7 +195,8 @@ def _boxes(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
 
 def _there_and_back(given: list[Any]) -> Any:
     cupy = gpu.cupy()
-    return cupy.asarray(nms.nms(*(None if a is None else cupy.asnumpy(a) for a in given)))
+    host: list[Any] = [None if a is None else cupy.asnumpy(a) for a in given]
+    return cupy.asarray(nms.nms(*host))
 
 
 def about() -> dict[str, Any]:
@@ -220,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each case")
     given = parser.parse_args(arguments)
     try:
-        made = rows(seconds=given.seconds, **({"ops": tuple(given.op)} if given.op else {}))
+        made = rows(seconds=given.seconds, ops=tuple(given.op or OPS))
     except SaccadeError as error:
         sys.stderr.write(f"error: {error}\n hint: {error.hint}\n")
         return error.exit_code

@@ -33,7 +33,7 @@ OPS = ("relpos_attention", "mask_decode", "nms")
 PTX = 80  # architecture and PTX version of the fallback: an old driver reads it, and every newer GPU runs it
 NEW = 110  # the one architecture that the ptxas of CUDA 12.9 does not know
 SCRATCH = 2  # pointers that Triton adds to the parameters
-SPILLS = {"aligned": 0, "general": 1024}  # most bytes of stack: the second is there to be right
+SPILLS = {"aligned": 16, "general": 1024}  # most bytes of stack: the second is there to be right
 _KINDS = {"i32": "i32", "i64": "i64", "fp32": "f32"}
 
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from saccade.kernels import native
-from saccade.kernels.dispatch import Candidate, on_device
+from saccade.kernels.dispatch import Candidate
+from saccade.kernels.dispatch import on_device as on_device
 from saccade.runtime.errors import KernelError, MissingExtra
 
 OLDEST = 80  # compute capability of the oldest GPU that code is compiled for
@@ -75,6 +76,11 @@ def machine() -> str:
 def queue(array: Any) -> Queue:
     """Where work on `array` goes."""
     return Queue(array.device.id, cupy().cuda.get_current_stream().ptr)
+
+
+def device(array: Any) -> Any:
+    """CuPy's device of its array `array`, to allocate on: `with gpu.device(array): …`."""
+    return array.device
 
 
 def capability(device: int) -> int:

@@ -19,7 +19,7 @@ if(CMAKE_CUDA_COMPILER)
     endif()
   endforeach()
   set(NVCC_FLAGS -std=c++17 -O3 --Werror all-warnings -Xcompiler -Wall,-Wextra)
-  foreach(op nms mask_decode)
+  foreach(op nms mask_decode resize_normalize)
     add_custom_command(
       OUTPUT ${CUBINS}/${op}.fatbin
       COMMAND ${CMAKE_COMMAND} -E make_directory ${CUBINS}

@@ -41,7 +41,7 @@ def triton(capability: int, *_: Any) -> Kernels:
 def run(kernels_of: Any, r: Request) -> list[bytes]:
     """The compressed run lengths of each mask; fills the arrays of the request. Waits for the device twice."""
     queue = gpu.queue(r.low)
-    with r.low.device:
+    with gpu.device(r.low):
         kernels = kernels_of(gpu.capability(queue.device))
         bits, places, stats = sums(kernels, r)
         counted = stats.get()

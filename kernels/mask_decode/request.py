@@ -17,10 +17,10 @@ PIXELS = (1 << 31) - 1  # of the original
 class Request(NamedTuple):
     """Sizes are (height, width). boxes, area and stability are filled; so is dense (D, H, W) bool, by `places`.
 
-    low and dense are on the host, or both on a GPU.
+    low and dense are NumPy's, or both CuPy's.
     """
 
-    low: Any  # (M, h, w) float32, C-contiguous
+    low: np.ndarray  # (M, h, w) float32, C-contiguous
     model: tuple[int, int]
     valid: tuple[int, int]
     original: tuple[int, int]
@@ -29,7 +29,7 @@ class Request(NamedTuple):
     area: np.ndarray  # (M,) int64
     stability: np.ndarray  # (M,) float32
     places: np.ndarray  # (M,) int64: where in `dense` a mask goes, -1 for none
-    dense: Any
+    dense: np.ndarray
     threads: int
 
 

@@ -91,7 +91,7 @@ def variants() -> list[dict[str, Any]]:
             "signature": {**pointers, **sizes, **dict.fromkeys(("lower", "threshold", "upper"), "fp32")},
             "constexprs": {"COLUMNS": 128, "CHUNK": 4},
             "divisible": [*pointers, "low_height", "low_width", "width"],
-            "warps": 8,
+            "warps": 16,
             "stages": 1,
             "fuse": False,
         }

@@ -79,7 +79,7 @@ def panels(count: int) -> tuple[int, int]:
 def run(kernels_of: Any, r: Request) -> Any:
     """(K,) int64 kept indices, on the device; waits for their number."""
     queue = gpu.queue(r.scores)
-    with r.scores.device:
+    with gpu.device(r.scores):
         kept, kept_count = suppress(kernels_of(gpu.capability(queue.device)), r)
         return kept[: int(kept_count.get()[0])]
 

@@ -21,17 +21,17 @@ MOST = 1 << 12  # threads
 class Request(NamedTuple):
     """What every candidate takes: arrays of one dtype whose last axis is contiguous. `out` (B, A, N, D) is filled.
 
-    All are on the host, or all on a GPU and contiguous.
+    All are NumPy's, or all CuPy's and contiguous.
     """
 
-    q: Any
-    k: Any
-    v: Any
-    rh: Any
-    rw: Any
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    rh: np.ndarray
+    rw: np.ndarray
     scale: float
     threads: int
-    out: Any
+    out: np.ndarray
 
 
 def _run(name: str, r: Request) -> None:

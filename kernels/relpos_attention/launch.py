@@ -45,7 +45,7 @@ def run(r: Request) -> None:
     batch, heads, tokens, depth = r.q.shape
     blocks = batch * heads * -(-tokens // constants["BM"])
     sizes = (tokens, r.rh.shape[3], r.rw.shape[3], depth)
-    with r.q.device:
+    with gpu.device(r.q):
         queue.launch(found, (blocks,), *r[:5], r.out, *sizes, r.scale)
 
 

@@ -18,7 +18,7 @@ def cupy() -> Any:
     found = gpu.cupy()
     if getattr(found, "EMULATED", False):  # the stub driver knows our kernels by name; any file will do
         cubins.private_folder().mkdir(mode=0o700)
-        for op in ("nms", "mask_decode"):
+        for op in ("nms", "mask_decode", "resize_normalize"):
             (cubins.private_folder() / f"{op}.fatbin").write_bytes(b"stub")
     return found
 

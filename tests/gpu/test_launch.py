@@ -11,6 +11,7 @@ from saccade.kernels.mask_decode.cases import logits, sam
 from saccade.kernels.mask_decode.request import check
 from saccade.kernels.nms import launch as boxes
 from saccade.kernels.nms.cases import ODD, inputs
+from saccade.kernels.resize_normalize import launch as pictures
 from saccade.runtime.errors import KernelError
 
 pytestmark = pytest.mark.gpu
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.gpu
 def test_every_shipped_kernel_loads(cupy, real):
     """Those for this GPU, and the PTX, which the driver compiles."""
     arch, loaded = gpu.capability(0), 0
-    for op, functions in (("nms", boxes.FUNCTIONS), ("mask_decode", masks.FUNCTIONS)):
+    shipped = (("nms", boxes), ("mask_decode", masks), ("resize_normalize", pictures))
+    for op, functions in ((op, launch.FUNCTIONS) for op, launch in shipped):
         try:
             kernels = cubins.cuda(op, functions)
         except KernelError:
@@ -57,7 +59,7 @@ def test_launches_are_captured_in_a_graph(cupy, usable, real):
     usable("mask_decode", "cuda")
     case = sam("", "ragged", 3, (200, 333))
     low = cupy.asarray(logits(case, 1))
-    request = check(low, case.model, case.valid, case.original, 0.0, 1.0, False)
+    request = check(low, case.model, case.valid, case.original, 0.0, 1.0, False, 1)
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         kernels = masks.cuda()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from saccade.kernels.mask_decode import mask_decode
-from saccade.kernels.mask_decode.cases import BENCHMARKS, ODD, logits
+from saccade.kernels.mask_decode.cases import BENCHMARKS, ODD, Case, logits
 
 pytestmark = pytest.mark.gpu
 SEEN = int(np.random.SeedSequence().entropy % 2**32)  # fresh each run; a failure prints it
@@ -35,6 +35,16 @@ def test_odd_shapes(cupy, usable, impl, case):
     equal(cupy, case, low, usable("mask_decode", impl), dense=True)
     equal(cupy, case, low, impl, threshold=-0.7, offset=0.25)
     equal(cupy, case, low, impl, threshold=2.5, offset=0, dense=list(range(case.masks))[::-2])
+
+
+@each
+def test_what_is_not_finite_in_a_full_mask(cupy, usable, impl):
+    """Where all is above the highest threshold nothing is computed; but 0 · inf is NaN, which is above nothing."""
+    case = Case("", "above", 2, (40, 70), (40, 70), (40, 70), (40, 70))
+    low = logits(case, SEEN)
+    low[0, 5, 9] = low[1, 39, 69] = np.inf
+    low[0, 20, 33], low[1, 7, 7] = np.nan, 3.2e38
+    equal(cupy, case, low, usable("mask_decode", impl), dense=True)
 
 
 @each

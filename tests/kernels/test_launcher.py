@@ -127,8 +127,9 @@ def test_kernels_take_what_python_gives_them(on_stub):
     on_stub("""
         from saccade.kernels.mask_decode import launch as masks
         from saccade.kernels.nms import launch as boxes
+        from saccade.kernels.resize_normalize import launch as pictures
         driver.stub_kinds.restype = ctypes.c_char_p
-        for name, (kinds, _) in {**boxes.FUNCTIONS, **masks.FUNCTIONS}.items():
+        for name, (kinds, _) in {**boxes.FUNCTIONS, **masks.FUNCTIONS, **pictures.FUNCTIONS}.items():
             assert driver.stub_kinds(name.encode()).decode() == kinds, name
     """)
 

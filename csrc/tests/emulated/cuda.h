@@ -85,6 +85,7 @@ inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline unsigned __float_as_uint(float x) { return emulated::bits<unsigned>(x); }
+inline float __uint_as_float(unsigned x) { return emulated::bits<float>(x); }
 inline int __float_as_int(float x) { return emulated::bits<int>(x); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }

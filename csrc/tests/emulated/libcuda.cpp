@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../../mask_decode/mask_decode.cu"
+#include "../../resize_normalize/resize_normalize.cu"
 #include "cuda.h"
 #include "grid.h"
 #define COLUMNS NMS_COLUMNS  // both files have their own, in a namespace without a name
@@ -47,8 +48,8 @@ Kernel kernel_of(void (*f)(A...)) {
 
 #define ENTRY(name) {#name, kernel_of(name)}
 const std::map<std::string, Kernel> KERNELS = {
-    ENTRY(nms_keys),  ENTRY(nms_gather),   ENTRY(nms_matrix), ENTRY(nms_scan),
-    ENTRY(mask_bits), ENTRY(mask_columns), ENTRY(mask_edges), ENTRY(mask_dense),
+    ENTRY(nms_keys),     ENTRY(nms_gather), ENTRY(nms_matrix), ENTRY(nms_scan),    ENTRY(mask_bits),
+    ENTRY(mask_columns), ENTRY(mask_edges), ENTRY(mask_dense), ENTRY(resize_pass), ENTRY(resize_finish),
 };
 
 // One function of one loaded module. Identical images give different modules, as with the driver.

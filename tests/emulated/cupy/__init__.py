@@ -29,6 +29,7 @@ class ndarray:
     dtype = property(lambda self: self.host.dtype)
     ndim = property(lambda self: self.host.ndim)
     size = property(lambda self: self.host.size)
+    flags = property(lambda self: self.host.flags)
     nbytes = property(lambda self: self.host.nbytes)
     device = property(lambda self: Device())
     data = property(lambda self: SimpleNamespace(ptr=self.host.ctypes.data))
