@@ -53,12 +53,11 @@ def _problem(case: Case) -> Problem:
 
 def _heads(arrays: Arrays, dtype: type) -> np.ndarray:
     """(2, N, D): the first head and the last, by the reference in `dtype`."""
-    scale = arrays[0].shape[3] ** -0.5
-    made = []
+    scale, heads = arrays[0].shape[3] ** -0.5, []
     for place in ((0, 0), (-1, -1)):
         q, k, v, rh, rw = (array[place].astype(dtype) for array in arrays)
-        made.append(reference.attend(q, k, v, rh, rw, scale))
-    return np.stack(made)
+        heads.append(reference.attend(q, k, v, rh, rw, scale))
+    return np.stack(heads)
 
 
 def _error(out: np.ndarray, exact: np.ndarray) -> float:

@@ -51,7 +51,12 @@ struct RelPosAttention {
     explicit RelPosAttention(Ort::ConstKernelInfo info) : scale(info.GetAttribute<float>("scale")) {}
 
     static void shape(Ort::ShapeInferContext& context, ONNXTensorElementDataType type) {
-        if (context.GetInputShape(0).size() == 4) context.SetOutputShape(0, context.GetInputShape(0), type);
+        // A size that is not known comes as -1 and would be taken for one. A name for it would say that it equals
+        // others of that name, which is how memory gets shared: so there is no shape then.
+        const auto& q = context.GetInputShape(0);
+        for (const auto& size : q)
+            if (size.IsInt() && size.AsInt() < 0) return;
+        if (q.size() == 4) context.SetOutputShape(0, q, type);
     }
 
     void compute(Ort::KernelContext& context, int32_t dtype) const {

@@ -83,7 +83,8 @@ def relpos_attention(
     """
     request = _check(q, k, v, rh, rw, scale, threads)
     pick("relpos_attention", CANDIDATES, request, force=impl).run(request)
-    return request.out
+    out: np.ndarray = request.out
+    return out
 
 
 def _check(q: Any, k: Any, v: Any, rh: Any, rw: Any, scale: Any, threads: Any) -> Request:
@@ -115,8 +116,8 @@ def _check(q: Any, k: Any, v: Any, rh: Any, rw: Any, scale: Any, threads: Any) -
     if not math.isfinite(factor) or not 1 <= shared <= MOST:
         raise _wrong("scale and threads", (scale, threads), f"a finite number or None, and threads from 1 to {MOST}")
     out = (gpu.cupy() if on_device else np).empty(q.shape, q.dtype)
-    rows = {name: _rows(array) for name, array in arrays.items()}
-    return Request(**rows, scale=factor, threads=shared, out=out)
+    q, k, v, rh, rw = map(_rows, arrays.values())
+    return Request(q, k, v, rh, rw, factor, shared, out)
 
 
 def _rows(array: Any) -> Any:

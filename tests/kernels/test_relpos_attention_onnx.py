@@ -38,10 +38,11 @@ def model(dim, dtype=FLOAT, *, opset=onnx.OPSET, scale=None):
     return made.SerializeToString()
 
 
-def session(data, threads=1, *, ops=None):
+def session(data, threads=1, *, ops=None, level="ORT_ENABLE_ALL"):
     """ops: the session entry saccade.ops with our library, "all" for no entry; None is without the library."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     options.log_severity_level = 4  # a run that is to fail says so on the terminal, too
     if ops is not None:
         if ops != "all":
@@ -169,6 +170,32 @@ def test_bfloat16_in_a_graph():
     single = relpos_attention(*arrays)
     assert (np.abs(ours - single) <= np.abs(single) / 256 * 1.0001).all()  # half an ulp of 8 bits
     assert np.array_equal(ours.view(np.uint32) & 0xFFFF, np.zeros(ours.shape, np.uint32))
+
+
+@needs_library
+@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_ALL"])
+def test_sizes_that_only_a_run_knows(level):
+    """Before the node a Reshape to sizes from another tensor, after it one back: as windows of an encoder have it."""
+    arrays = cases.inputs(cases.Case("", 3, 2, (2, 4), 8), SEEN)
+    plain = load_from_string(model(8))
+    graph, node = plain.graph, plain.graph.node[0]
+    sizes = [helper.make_node("Shape", [name], [f"{name}_size"]) for name in NAMES]
+    same = [helper.make_node("Reshape", [name, f"{name}_size"], [f"{name}_r"]) for name in NAMES]
+    node.input[:], node.output[:] = [f"{name}_r" for name in NAMES], ["inner"]
+    kept = helper.make_node("Constant", [], ["kept"], value_ints=[0, 0, 0, 8])
+    split = helper.make_node("Constant", [], ["split"], value_ints=[-1, 2, 2, 4, 8])
+    middle = [
+        helper.make_node("Reshape", ["inner", "split"], ["five"]),
+        helper.make_node("Relu", ["five"], ["positive"]),
+    ]
+    back = helper.make_node("Reshape", ["positive", "q_size"], ["four"])
+    last = helper.make_node("Reshape", ["four", "kept"], ["out"])
+    del graph.node[:]
+    graph.node.extend([*sizes, *same, kept, split, node, *middle, back, last])
+    graph.ClearField("value_info")
+    ours, calls = counted(session(plain.SerializeToString(), ops="all", level=level), arrays)
+    assert calls == 1
+    assert np.array_equal(ours, np.maximum(relpos_attention(*arrays), 0))
 
 
 @needs_library
