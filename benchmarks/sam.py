@@ -204,7 +204,7 @@ def _plain_export(model: Any, folder: Path) -> None:
     config, prompts = model.config.vision_config, torch.export.Dim("P")
     side, grid, width = config.image_size, config.image_size // config.patch_size, config.output_channels
     clicks = torch.rand(1, 2, 1, 2) * side, torch.ones(1, 2, 1, dtype=torch.long)
-    graphs = {
+    graphs: dict[str, tuple[Any, Any, Any, list[str]]] = {
         "encoder": (Encoder(), (torch.randn(1, 3, side, side),), None, ["pixels"]),
         "decoder": (
             Decoder(),

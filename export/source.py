@@ -32,6 +32,8 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None, license
     if path.is_dir():
         return Checkpoint(path, path.resolve().name, revision or "", license or _license(path))
     text = os.fspath(source)
+    if path.suffix.lower() in PICKLED:
+        raise UnknownModel(f"[export] no such file: {text}", hint="give the path of the official checkpoint")
     if not HUB_ID.fullmatch(text):
         raise UnknownModel(f"[export] no such folder: {text}", hint="give a folder, or a hub id such as OWNER/NAME")
     folder = _fetched(text, revision)

@@ -132,7 +132,7 @@ def _graphs(
     for graph in recipe.graphs:
         base = to_onnx(graph)
         steps.step()
-        made = []
+        made: list[Variant] = []
         for precision in wanted:
             kind = "fp32" if precision in graph.same else precision
             file = f"{graph.name}.{kind}.onnx"

@@ -110,3 +110,27 @@ def test_a_zip_that_is_no_checkpoint(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(ExportError):
         load(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [("nowhere.pth", None, "no such file: nowhere.pth"), ("odd.pt", b"junk", "odd.pt"), ("x/y.pth", None, "x/y.pth")],
+)
+def test_the_command_line_says_it_in_two_lines(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    data: bytes | None,
+    says: str,
+) -> None:
+    from saccade.cli import run
+
+    monkeypatch.chdir(tmp_path)
+    if data is not None:
+        Path(name).write_bytes(data)
+    assert run(["export", name, "-o", "b.bundle"]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error:", " hint:"))]
+    assert len(lines) == 2
+    assert says in lines[0]
+    assert not Path("b.bundle").exists()
