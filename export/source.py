@@ -20,7 +20,7 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None, license
     """The checkpoint that `source` names, on this disk.
 
     source: a folder in the layout of transformers or open_clip, an open_clip .safetensors file with its config beside
-        it, a .pth or .pt file of an official layout (SAM, SAM 2.1, MobileSAM), or an id such as
+        it, a .pth or .pt file of an official layout (SAM, MobileSAM), or an id such as
         "openai/clip-vit-base-patch32", which is fetched unless the local cache has it
     Raises UnknownModel if there is no such thing, Offline if the hub cannot be asked.
     """
@@ -32,6 +32,8 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None, license
     if path.is_dir():
         return Checkpoint(path, path.resolve().name, revision or "", license or _license(path))
     text = os.fspath(source)
+    if path.suffix.lower() in PICKLED:
+        raise UnknownModel(f"[export] no such file: {text}", hint="give the path of the official checkpoint")
     if not HUB_ID.fullmatch(text):
         raise UnknownModel(f"[export] no such folder: {text}", hint="give a folder, or a hub id such as OWNER/NAME")
     folder = _fetched(text, revision)
@@ -92,5 +94,5 @@ def refuse_pickle(checkpoint: Checkpoint) -> None:
     pickled = next((file.name for kind in PICKLED for file in sorted(folder.glob(f"*{kind}"))), "")
     hint = "convert pickled weights in a sandbox first: transformers' save_pretrained writes safetensors"
     if pickled:
-        hint = f"if {pickled} is an official SAM, SAM 2.1 or MobileSAM checkpoint, name the file; else " + hint
+        hint = f"if {pickled} is an official SAM or MobileSAM checkpoint, name the file; else " + hint
     raise ExportError(f"[export] {folder.name} has no .safetensors weights", hint=hint)

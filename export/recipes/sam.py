@@ -193,7 +193,8 @@ def _asked(ask: Ask, graphs: Sequence[GraphRecipe], pixels: Inputs, more: Inputs
 
 
 def _drawn(spec: GraphSpec, rng: np.random.Generator, side: int, **sizes: int) -> Inputs:
-    made = {t.name: rng.standard_normal([sizes.get(str(d), d) for d in t.dims], np.float32) for t in spec.inputs}
+    shapes = {t.name: [sizes[d] if isinstance(d, str) else d for d in t.dims] for t in spec.inputs}
+    made: Inputs = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     made["points"] = (rng.random(made["points"].shape, np.float32) * side).astype(np.float32)
     made["labels"] = rng.integers(-2, 4, made["labels"].shape)
     made["has_mask"] = (rng.random(made["has_mask"].shape) < 0.5).astype(np.float32)

@@ -79,6 +79,7 @@ CASES = [
     (["search", "clip-tiny", "folder"], 2, "query"),
     (["embed", "clip-tiny"], 2, "text"),
     (["bench", "models", "quux"], 2, "quux"),
+    (["bench", "models", "clip", "--small"], 2, "--small"),
     (["frobnicate"], 2, "frobnicate"),
     (["classify"], 2, "(?i)bundle"),
 ]

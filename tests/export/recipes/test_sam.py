@@ -1,4 +1,4 @@
-"""SAM's two graphs against transformers' own forward: every kind of prompt, windows over the edge, B, P and N at once."""
+"""SAM's two graphs against transformers' own forward: every kind of prompt, windows over the edge, B, P, N at once."""
 
 from __future__ import annotations
 
@@ -306,6 +306,7 @@ def test_preprocessing_that_does_not_fit_is_refused(sam_folder: Path, tmp_path: 
         read(Checkpoint(folder, "m"))
 
 
+@pytest.mark.slow
 def test_equal_input_gives_equal_bytes(sam_exported: Bundle, sam_folder: Path, tmp_path: Path) -> None:
     again = export(sam_folder, tmp_path / "again.bundle")
     for name in ("encoder.fp32.onnx", "decoder.fp32.onnx"):
