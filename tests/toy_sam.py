@@ -1,6 +1,6 @@
 """A SAM of a few ONNX nodes, for tests that need the real contract and no training: a click gives discs around it.
 
-Inputs and outputs are those of the family (docs/bundle.md): the masks of a prompt are discs of four radii around the
+Inputs and outputs are those of the family (docs/sam.md): the masks of a prompt are discs of four radii around the
 mean of its points and corners, raised and lowered by what the encoder saw and by the mask that is fed back; the IoU is
 a wave over the picture, so that filters have something to refuse.
 """

@@ -1,7 +1,7 @@
 """Everything mode (arXiv 2304.02643, appendix B): masks of whatever a grid of points finds, without duplicates.
 
 for each crop of the picture:
-    points of the grid ──64 at a time──▶ decoder ──score──▶ mask_decode ──stability, edge──▶ boxes ──nms──▶ kept
+    points of the grid ──16 at a time──▶ decoder ──score──▶ mask_decode ──stability, edge──▶ boxes ──nms──▶ kept
 all crops ──nms, smaller crops first──▶ small regions removed ──nms──▶ Masks
 
 Logits that the score refuses are never brought to the picture's size, and no mask ever is.

@@ -197,3 +197,17 @@ def test_from_a_shell(folder):
     bad = subprocess.run([sys.executable, "-m", "saccade", "inspect", "x"], capture_output=True, text=True, check=False)
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr.startswith("error: ")
+
+
+def test_bench_everything_names_its_cases(capfd):
+    assert run(["bench", "everything", "giant"]) == 2
+    err = capfd.readouterr().err
+    assert "giant" in err
+    assert "vit-b" in err
+
+
+def test_bench_everything_needs_the_checkpoint(folder, capfd):
+    pytest.importorskip("pycocotools")
+    pytest.importorskip("torch")
+    assert run(["bench", "everything", "tiny", "--checkpoint", "nowhere"]) == 2
+    assert "--checkpoint" in capfd.readouterr().err

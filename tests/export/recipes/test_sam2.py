@@ -133,3 +133,54 @@ def test_the_longest_edge_is_sams_not_sam2s(folder: Path, tmp_path: Path) -> Non
     (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps({"size": {"longest_edge": SIDE}}))
     with pytest.raises(ExportError, match="sees 128 x 128"):
         read(Checkpoint(tmp_path / "m", "m"))
+
+
+def test_a_user_is_answered_as_by_transformers(recipe: Any, stock: Any, write_toy: Any, tmp_path: Path) -> None:
+    """Points, boxes and both in pixels of a picture, through the pipeline, on torch in place of an engine."""
+    import saccade
+    from saccade.runtime.direct import Direct
+    from saccade.runtime.pipelines.sam import Sam
+
+    write_toy(tmp_path / "m.bundle", **recipe.config)
+    sam = Sam(saccade.Bundle.open(tmp_path / "m.bundle"))
+    sam.preprocess, sam.decoder.spec = sam.preprocess.read(recipe.preprocess), recipe.graphs[1].spec
+    graphs = {graph.name: graph for graph in recipe.graphs}
+    run = Direct(lambda graph: _Torch(graphs[graph.name])).run
+    picture = np.random.default_rng(2).integers(0, 255, (60, 90, 3), np.uint8)
+    view = run(sam.encode(picture))
+    scale = np.array([SIDE / 90, SIDE / 60])
+    points, box = np.array([[30.0, 20.0], [70.0, 50.0]]), np.array([10.0, 5.0, 80.0, 50.0])
+    clicks = {
+        "input_points": torch.tensor(points * scale, dtype=torch.float32)[None, None],
+        "input_labels": torch.tensor([[[1, 0]]]),
+    }
+    corners = {"input_boxes": torch.tensor(box * [*scale, *scale], dtype=torch.float32)[None, None]}
+    pixels, _ = sam.preprocess(saccade.decode(picture))
+    with torch.no_grad():
+        maps = stock.get_image_embeddings(torch.from_numpy(pixels))
+    for ours, theirs in (
+        ({"points": points, "labels": [1, 0]}, clicks),
+        ({"boxes": box}, corners),
+        ({"points": points, "labels": [1, 0], "boxes": box}, {**clicks, **corners}),
+    ):
+        for multimask in (True, False):
+            got = run(sam.segment(view, **ours, multimask=multimask))
+            with torch.no_grad():
+                want = stock(image_embeddings=maps, multimask_output=multimask, **theirs)
+                full = torch.nn.functional.interpolate(want.pred_masks[0], (60, 90), mode="bilinear") > 0
+            low = want.pred_masks[0].flatten(0, 1).numpy()
+            np.testing.assert_allclose(got.low, low, atol=1e-4 * np.abs(low).max())
+            np.testing.assert_allclose(got.score, want.iou_scores[0].flatten().numpy(), atol=1e-4)
+            assert (got.dense() != full.flatten(0, 1).numpy()).mean() < 1e-3
+
+
+class _Torch:
+    """The trained graph where an engine would stand."""
+
+    about: dict[str, Any] = {}
+
+    def __init__(self, graph: Any):
+        self.graph = graph
+
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        return reference(self.graph, {name: array.copy() for name, array in inputs.items()})  # a view's are read-only
