@@ -33,7 +33,7 @@ from saccade.kernels.nms import launch as nms_on_gpu
 from saccade.kernels.nms.cases import BENCHMARKS as BOXES
 from saccade.kernels.nms.cases import inputs as boxes_of
 from saccade.kernels.relpos_attention.cases import BENCHMARKS as ATTENTION
-from saccade.kernels.relpos_attention.cases import Case, inputs
+from saccade.kernels.relpos_attention.cases import Case, inputs, work
 from saccade.kernels.relpos_attention.reference import attend
 from saccade.runtime.errors import KernelError, SaccadeError
 
@@ -124,7 +124,7 @@ def _attention(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
                     )
             for row in _row("relpos_attention", case.name, ours, peers, queued={**ours, **peers}, dtype=dtype,
                             rounds=rounds, seconds=seconds):  # fmt: skip
-                tflops = case.flop / row["device_ms"][row["impl"]] / 1e9
+                tflops = work(case)[1] / row["device_ms"][row["impl"]] / 1e9
                 yield {**row, "errors": errors, "achieved": {"tflops": round(tflops, 1)}}
 
 

@@ -1,4 +1,4 @@
-"""Smaller variants of a graph: fp16, and int8 with scales calibrated on the user's own pictures and texts.
+"""int8 variants of a graph, with scales calibrated on the user's own pictures and texts; half.py has fp16.
 
     fp32 ──watch──▶ ranges ──equalise──▶ ──Q/DQ on matrix products──▶ int8
 
@@ -51,14 +51,16 @@ def int8(
     *,
     keep: Sequence[str] = (),
     floor: float = 0.0,
+    judge: Callable[[Any], float] | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Any:
     """A quantised copy of a float32 onnx.ModelProto; it merges in batches as the original does.
 
     samples: inputs of single runs, for the ranges
     keep: names of nodes that stay float32. The last product always does: it is small and its error is the answer's
-    floor: mean cosine to the float32 answers that is wanted on the samples; if it is missed, the products whose
-        rounding is heard most, by measurement, stay float32: 1 group of them, 2, 4, and so on up to a third
+    floor: what `judge` says that is wanted; if it is missed, the products whose rounding is heard most in the answers,
+        by measurement, stay float32: 1 group of them, 2, 4, and so on up to a third
+    judge: how good a model is, 1 at best; by default the mean cosine of its answers to the float32 ones on the samples
     step: called after each sample
     """
     equal = _copied(model)
@@ -69,53 +71,21 @@ def int8(
     made = _quantised(equal, groups, groups)
     if not floor or not groups:
         return made
-    few = spread(list(samples), FEW)
+    few = spread(list(samples), FEW if judge is None else 1)  # a judge has samples of its own
     want = _answers(model, few)
+    judge = judge or (lambda made: _likeness(made, few, want))
     target = 1 - (1 - floor) * MARGIN
-    if _likeness(made, few, want) >= target:
+    if judge(made) >= target:
         return made
     ranked = sorted(groups, key=lambda group: _likeness(_quantised(equal, groups, [group]), few[:4], want[:4]))
     count = 1
     while count <= len(groups) // 3:
         floats = {group.tensor for group in ranked[:count]}
         made = _quantised(equal, groups, [group for group in groups if group.tensor not in floats])
-        if _likeness(made, few, want) >= target:
+        if judge(made) >= target:
             break
         count *= 2
     return made
-
-
-def fp16(model: Any, *, keep: Sequence[str] = ()) -> Any:
-    """A half-precision copy; inputs and outputs stay float32, so that callers need not care.
-
-    keep: nodes or operators that stay float32, with "<" before it also all that leads to them. Weights and results
-        beyond 65504 would be infinite, and pixels beyond 2048 are not whole.
-    """
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-
-    copy = _copied(model)
-    names = {node.name for node in copy.graph.node}
-    before = _leading_to(copy.graph, {k[1:] for k in keep if k.startswith("<")})
-    made = convert_float_to_float16(
-        copy,
-        keep_io_types=True,
-        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *(k for k in keep if k not in names)],
-        node_block_list=[*(k for k in keep if k in names), *before],
-    )
-    del made.graph.value_info[:]
-    return made
-
-
-def _leading_to(graph: Any, kinds: set[str]) -> list[str]:
-    """Names of the nodes of these operators and of all that they are computed from."""
-    makers = {out: node for node in graph.node for out in node.output}
-    waiting, found = [node for node in graph.node if node.op_type in kinds], {}
-    while waiting:
-        node = waiting.pop()
-        if node.name not in found:
-            found[node.name] = True
-            waiting += [makers[value] for value in node.input if value in makers]
-    return list(found)
 
 
 def _answers(model: Any, samples: Sequence[Inputs]) -> np.ndarray:

@@ -124,6 +124,7 @@ def _graphs(
     ask = Trained()
     samples = recipe.samples(ranges, rounded, ask)
     steps.expect(len(recipe.graphs) * (1 + len(wanted)) + sum(map(len, samples.values())))
+    rehearsal = _rehearsal(recipe, ranges, ask) if rounded and "cosine" not in recipe.budgets else None
     verifier = Verifier(recipe, recipe.samples(checks, [g.name for g in recipe.graphs], ask), ids, ask)
     files = {"golden.safetensors": save(golden(recipe, verifier.samples))}
     steps.step()
@@ -138,7 +139,7 @@ def _graphs(
             if file in files:  # the same file under another name: measured already
                 made.append(msgspec.structs.replace(made[0], precision=precision))
             else:
-                model = _at(base, kind, graph, samples.get(graph.name, ()), recipe.budgets.get("cosine", 0.0), steps)
+                model = _at(base, kind, graph, samples.get(graph.name, ()), recipe, rehearsal, steps)
                 made.append(verifier.variant(graph, precision, file, model))
                 files[file] = model.SerializeToString(deterministic=True)
             steps.step()
@@ -146,14 +147,32 @@ def _graphs(
     return found, files
 
 
-def _at(base: Any, precision: str, graph: GraphRecipe, samples: Sequence[Any], floor: float, steps: Steps) -> Any:
-    from saccade.export.quantize import fp16, int8
+def _rehearsal(recipe: Recipe, ranges: Material, ask: Any) -> Any:
+    """A verifier on what the scales are set with, for a budget that a graph's own output does not show."""
+    from saccade.export.verify import Verifier
+
+    return Verifier(recipe, recipe.samples(ranges, [g.name for g in recipe.graphs], ask), None, ask)
+
+
+def _at(
+    base: Any, precision: str, graph: GraphRecipe, samples: Sequence[Any], recipe: Recipe, rehearsal: Any, steps: Steps
+) -> Any:
+    from saccade.export.half import fp16
+    from saccade.export.quantize import int8
 
     if precision == "fp32":
         return base
     if precision == "fp16":
         return fp16(base, keep=graph.keep)
-    return int8(base, samples, keep=graph.keep, floor=floor, step=steps.step)
+    if rehearsal is None:
+        return int8(base, samples, keep=graph.keep, floor=recipe.budgets.get("cosine", 0.0), step=steps.step)
+    metric, floor = next(iter(recipe.budgets.items()), ("", 0.0))
+
+    def judge(model: Any) -> float:
+        found = rehearsal.variant(graph, precision, "", model).measured
+        return float(next(m.mean for m in found if m.metric == metric))
+
+    return int8(base, samples, keep=graph.keep, floor=floor, judge=judge, step=steps.step)
 
 
 def _material(calibrate: Any, texts: Any, labelled: Labelled | None) -> tuple[Material, Material, list[int] | None]:

@@ -61,6 +61,12 @@ def explain(op: str) -> list[tuple[str, str]]:
     return [(candidate.name, candidate.unusable()) for candidate in candidates]
 
 
+def place(op: str, name: str) -> str:
+    """Where the arrays of a candidate of `op` lie: "cpu" or "gpu"."""
+    candidates: Sequence[Candidate] = import_module(f"saccade.kernels.{op}").CANDIDATES
+    return next(candidate.place for candidate in candidates if candidate.name == name)
+
+
 def on_device(value: Any) -> bool:
     """Whether this is an array on a GPU: CuPy's, or any with __cuda_array_interface__."""
     return hasattr(value, "__cuda_array_interface__")

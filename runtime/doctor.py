@@ -44,13 +44,13 @@ def examination(bundle: Bundle, clock: Callable[[], float] = time.perf_counter) 
 def kernels() -> list[dict[str, Any]]:
     """Each kernel candidate, whether it can run, and whether it agrees with the reference on one small case."""
     dispatch = import_module("saccade.kernels.dispatch")
+    agrees = import_module("saccade.kernels.proof").agrees
     rows = []
     for op in import_module("saccade.kernels").OPS:
-        check = getattr(import_module(f"saccade.kernels.{op}.cases"), "agrees", None)
         for name, reason in dispatch.explain(op):
             verdict = ""
-            if not reason and check is not None:
-                verdict = "right" if check(name) else "WRONG"
+            if not reason and dispatch.place(op, name) == "cpu":
+                verdict = "right" if agrees(op, name) else "WRONG"
             rows.append({"op": op, "candidate": name, "unusable": reason, "verdict": verdict})
     return rows
 

@@ -15,6 +15,8 @@ from saccade.runtime.frame import Frame
 from saccade.runtime.prompt import Prompt
 from saccade.runtime.spec import Array
 
+BATCH = 64
+"""Prompts in one decoder run, as the reference's generator has it: it bounds the memory of the logits."""
 ABSENT, NO_POINT = -2, -1
 SURE = 10.0
 """Logit of a pixel of a mask that came as pixels; an edge lies between. SAM's own logits are of this order."""

@@ -67,7 +67,7 @@ class Trace:
 
     def chore(self, chore: Chore, start: float, end: float) -> None:
         """Work on a host thread, and the wait before it."""
-        name = getattr(chore.function, "__qualname__", "start" if chore.function is None else "work")
+        name = "start" if chore.function is None else name_of(chore.function)
         self.span(name, "work", start, end, request=chore.number)
         self.wait(f"queue {name}", "queue", chore.number, chore.since, start)
 
@@ -88,6 +88,12 @@ class Trace:
             return
         event = {"ph": phase, "name": name, "cat": category, "ts": round(when * 1e6, 3), "pid": 1}
         self._events.append({**event, **more})
+
+
+def name_of(function: Any) -> str:
+    """What a piece of work is called."""
+    name: str = getattr(function, "__qualname__", type(function).__name__)
+    return name
 
 
 @contextlib.contextmanager

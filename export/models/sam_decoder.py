@@ -4,8 +4,8 @@
     mask, has_mask ──▶ dense ──▶ image (B, P, h w, C) ────────────────────────────┴─▶ ×4 upscaling ──▶ logits ┘
 
 Written anew over the weights of transformers' SamModel or Sam2Model. It knows box corners (labels 2 and 3) and absent
-points (label -2), which no token attends to. T is 5 (6 in SAM 2.1) and N; the image has 4,096 tokens, and there the work
-is, so with few tokens it is arranged around them:
+points (label -2), which no token attends to. T is 5 (6 in SAM 2.1) and N; the image has 4,096 tokens, and there is
+the work, so with few tokens it is arranged around them:
 
 - scores of tokens over the image are (q Wk) xᵀ, not q (x Wkᵀ)ᵀ, and its answers (softmax x) Wv: the image is never
   projected, for attention either way; 56 columns (8 heads, 7 tokens) in place of 128, and half the passes over it
@@ -73,7 +73,7 @@ class Heads(nn.Module):
         return self.out(seen.unflatten(2, (self.heads, -1)) @ self.wv)
 
     def from_image(self, keys: Tensor, tokens: Tensor, values: Tensor, absent: Tensor) -> Tensor:
-        """The image attends to the tokens: keys (B, P or 1, h w, C) ask, tokens are the keys. Returns (B, P, h w, C)."""
+        """The image attends to the tokens: keys (B, P or 1, h w, C) ask; (B, P, h w, C)."""
         k, v = self.project(tokens, "k"), self.project(values, "v")  # (B, P, A, T, D)
         asked = (k @ self.wq.transpose(1, 2)).flatten(2, 3)  # (B, P, A T, C)
         always = ((k @ self.bq.transpose(1, 2)) + absent.transpose(-1, -2)).flatten(2).unsqueeze(2)  # (B, P, 1, A T)
@@ -213,7 +213,7 @@ class Upscale(nn.Module):
         self.channels = decoder.upscale_conv1.out_channels, decoder.upscale_conv2.out_channels
 
     def forward(self, image: Tensor, weights: Tensor, *fine: Tensor) -> Tensor:
-        """image: (B, P, h w, C); weights: (B, P, M, C/8); fine: of SAM 2.1, (B, C/8, 4 h, 4 w) and (B, C/4, 2 h, 2 w)."""
+        """image: (B, P, h w, C); weights: (B, P, M, C/8); fine: (B, C/8, 4 h, 4 w) and (B, C/4, 2 h, 2 w), or none."""
         batch, count, area, _ = image.shape
         side = math.isqrt(area)
         x = (image @ self.w1).reshape(batch, count, area * 4, self.channels[0]) + self.b1

@@ -149,7 +149,7 @@ class Encoder(nn.Module):
 
 
 def _table(attention: Any, axis: str, side: int) -> Tensor:
-    """(side, D, side): for each row (or column) of queries what its keys' rows add. Zeros without relative positions."""
+    """(side, D, side): for each row (or column) of queries what its keys' rows add; zeros without such positions."""
     if not attention.use_rel_pos:
         depth = attention.qkv.weight.shape[1] // attention.num_attention_heads
         return torch.zeros(side, depth, side)

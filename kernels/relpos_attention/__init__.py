@@ -115,7 +115,8 @@ def _check(q: Any, k: Any, v: Any, rh: Any, rw: Any, scale: Any, threads: Any) -
     if not math.isfinite(factor) or not 1 <= shared <= MOST:
         raise _wrong("scale and threads", (scale, threads), f"a finite number or None, and threads from 1 to {MOST}")
     out = (gpu.cupy() if on_device else np).empty(q.shape, q.dtype)
-    return Request(*(_rows(array) for array in arrays.values()), factor, shared, out)
+    rows = {name: _rows(array) for name, array in arrays.items()}
+    return Request(**rows, scale=factor, threads=shared, out=out)
 
 
 def _rows(array: Any) -> Any:

@@ -73,9 +73,8 @@ def _image(image: Any) -> Any:
         raise _wrong("image", given, "a NumPy array (H, W, 3) uint8, RGB; saccade.runtime.image.decode makes one")
     if not 0 < min(image.shape) <= max(image.shape) <= MOST:
         raise _wrong("image", f"shape {image.shape}", f"from 1 to {MOST} pixels a side")
-    if gpu.on_device(image):
-        return image
-    return image if image.strides[1:] == (3, 1) else np.ascontiguousarray(image)
+    rows: np.ndarray = image
+    return rows if gpu.on_device(image) or image.strides[1:] == (3, 1) else np.ascontiguousarray(rows)
 
 
 def _whole(name: str, values: Any, count: int, *, least: int) -> tuple[int, ...]:

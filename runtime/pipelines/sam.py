@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import Call, Graph, Pipeline, Work
 from saccade.runtime.errors import ManifestError, SpecError
+from saccade.runtime.everything import Everything
 from saccade.runtime.frame import Frame
 from saccade.runtime.image import Image, decode
 from saccade.runtime.masks import Masks
-from saccade.runtime.pipelines.everything import Everything, segment_everything
+from saccade.runtime.pipelines.everything import segment_everything
 from saccade.runtime.preprocess import Preprocess
 from saccade.runtime.prompt import Prompt, gather
-from saccade.runtime.prompt_pack import pack
+from saccade.runtime.prompt_pack import BATCH, pack
 from saccade.runtime.spec import Array
 from saccade.runtime.view import View
 
-BATCH = 64
-"""Prompts in one decoder run, as the reference generator has it: it bounds the memory of the logits."""
 STABLE, DELTA = 0.98, 0.05
 """SAM 2's choice of a single mask: the first if its stability at ± DELTA logits is at least STABLE."""
 

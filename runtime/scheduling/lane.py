@@ -47,7 +47,8 @@ class Group:
         """How many of the rows that wait should run together now."""
         if self.lane.refusal:
             return 1
-        return self.fill or self.times.best(self.line.rows)
+        head = self.line.head()
+        return self.fill or self.times.best(self.line.rows, head.rows if head is not None else 1)
 
     def full(self) -> bool:
         """Whether waiting for more could not make the next run better."""

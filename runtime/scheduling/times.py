@@ -9,18 +9,19 @@ from __future__ import annotations
 _WEIGHT = 0.2  # of a new measurement
 _TIE = 0.97  # a larger batch has to gain at least 3 % a row: it makes its first rows wait for its last
 _CHEAP_S = 0.005  # a run as short as this is tried anyway: where overhead counts, two rows may not pay and ten do
+_TRIES = 8  # that a level is wanted before it is passed over
 _AGAIN = 64  # runs after which a level that did not pay is tried once more: the machine may have been busy
 
 
 class Level:
-    """Runs of about one size: seconds a row, its mean deviation, the least, and how many."""
+    """Runs of about one size: seconds a row, its mean deviation, the least, how many, and how often it was wanted."""
 
-    __slots__ = ("deviation", "least", "mean", "runs", "stamp")
+    __slots__ = ("deviation", "least", "mean", "runs", "stamp", "tries")
 
     def __init__(self) -> None:
         self.mean = self.deviation = 0.0
         self.least = float("inf")
-        self.runs = self.stamp = 0
+        self.runs = self.stamp = self.tries = 0
 
     def add(self, value: float, stamp: int) -> None:
         """Count a measurement in."""
@@ -51,17 +52,25 @@ class Times:
             self._stamp += 1
             self._levels[index].add(seconds / rows, self._stamp)
 
-    def best(self, waiting: int) -> int:
-        """How many of the rows that wait to run together: what takes least a row, the smaller if it is a tie."""
+    def best(self, waiting: int, alone: int = 1) -> int:
+        """How many of the rows that wait to run together: what takes least a row, the smaller if it is a tie.
+
+        alone: rows of the call that is next: less cannot be run
+        """
         waiting = min(waiting, self.cap)
-        if waiting <= 1:
-            return 1
-        top, chosen, best = (waiting - 1).bit_length(), 1, 0.0
-        for index in range(top + 1):
+        if waiting <= alone:
+            return alone
+        bottom, top = max(alone - 1, 0).bit_length(), (waiting - 1).bit_length()
+        chosen, best = alone, 0.0
+        for index in range(bottom, top + 1):
             level, size = self._levels[index], min(1 << index, waiting)
-            if level.runs < 2:
+            if level.runs < 2 and (level.tries < _TRIES or self._stamp - level.stamp >= _AGAIN):
+                level.tries += level.stamp != self._stamp
+                level.stamp = self._stamp
                 return size  # the levels below have paid: see whether this one does
-            if not index or level.least < _TIE * best:  # the least: a busy machine only ever adds
+            if not level.runs:
+                continue  # what waits never adds up to this size, such as calls of one row and of five
+            if not best or level.least < _TIE * best:  # the least: a busy machine only ever adds
                 chosen, best = size, level.least
             elif level.least * size > _CHEAP_S:
                 return size if self._stamp - level.stamp >= _AGAIN else chosen

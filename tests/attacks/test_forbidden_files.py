@@ -126,7 +126,8 @@ def dangers(source: str) -> list[str]:
             found.append(str(node.module))
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            found += [name] if name in CALLS | ATTRIBUTES else []
+            safe = name == "np.load" and any(k.arg == "allow_pickle" and not _true(k.value) for k in node.keywords)
+            found += [name] if name in CALLS | ATTRIBUTES and not safe else []
             found += [f"{k.arg}=True" for k in node.keywords if k.arg in ("allow_pickle", "shell") and _true(k.value)]
             if name.endswith("import_module") and node.args and isinstance(node.args[0], ast.Constant):
                 found += [node.args[0].value] if node.args[0].value.split(".")[0] in RUNS_CODE else []

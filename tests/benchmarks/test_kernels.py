@@ -168,7 +168,7 @@ def test_a_named_candidate_is_measured_alone_even_the_reference(world):
 
 
 def test_every_op_with_a_module_here_yields_whole_problems():
-    assert {"resize_normalize", "decode_boxes", "nms", "mask_decode"} <= set(house.measured())
+    assert {"resize_normalize", "decode_boxes", "nms", "mask_decode", "relpos_attention"} <= set(house.measured())
     for op in house.measured():
         for problem in house.module(op).problems(True):
             assert problem.bytes > 0
@@ -177,7 +177,7 @@ def test_every_op_with_a_module_here_yields_whole_problems():
             assert not {peer.name for peer in problem.peers} & set(names), "a peer would hide a candidate"
 
 
-@pytest.mark.parametrize("op", ["resize_normalize", "decode_boxes", "nms", "mask_decode"])
+@pytest.mark.parametrize("op", ["resize_normalize", "decode_boxes", "nms", "mask_decode", "relpos_attention"])
 def test_the_gate_of_each_op_tells_right_from_wrong(op):
     problem = next(iter(house.module(op).problems(True)))
     right = problem.expected()
@@ -243,6 +243,7 @@ def test_work_is_counted_by_hand():
     from saccade.kernels.decode_boxes import cases as boxes
     from saccade.kernels.mask_decode import cases as masks
     from saccade.kernels.nms import cases as nms
+    from saccade.kernels.relpos_attention import cases as relpos
     from saccade.kernels.resize_normalize import cases as resize
 
     halved = resize.Case("half", (8, 6), (4, 3), {"filter": "box"})  # two taps a value, each way
@@ -251,6 +252,7 @@ def test_work_is_counted_by_hand():
     assert resize.work(cropped) == (3 * 4 * 6 + 12 * 25, 3 * (2 * 2 * 4 * 3 + 2 * 2 * 2 * 3 + 3 * 2 * 3))
     assert nms.work(10, np.array([3, 0, 2]), classes=True) == (10 * 28 + 8 * 5, 6 * (3 + 1 + 5))
     assert boxes.work(boxes.Case("", 7, 5), 3) == (4 * 35 + 16 * 7 + 36 * 3, 35 + 48)
+    assert relpos.work(relpos.Case("", 1, 2, (2, 3), 5)) == (2 * 6 * (20 + 5) * 4, 2 * 2 * 36 * (5 + 5))
     case = masks.Case("", "noise", 1, (4, 4), (4, 4), (4, 4), (4, 4))
     low = np.full((1, 4, 4), 9, np.float32)
     assert masks.work(case, low, 11) == (4 * 16 + 28 + 11, 2 * 16)  # nothing straddles a threshold

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx.reference")
 ort = pytest.importorskip("onnxruntime")
 
 from saccade.export import quantize  # noqa: E402
-from saccade.export.quantize import fp16, int8  # noqa: E402
+from saccade.export.half import fp16  # noqa: E402
+from saccade.export.quantize import int8  # noqa: E402
 from saccade.export.to_onnx import session  # noqa: E402
 from saccade.runtime.precision import cosine  # noqa: E402
 
@@ -141,6 +143,38 @@ def test_a_floor_that_is_missed_keeps_the_loudest_products_in_float() -> None:
 def test_a_floor_that_is_kept_changes_nothing() -> None:
     base = network()
     assert int8(base, samples(), floor=0.9).SerializeToString() == int8(base, samples()).SerializeToString()
+
+
+def test_a_judge_decides_which_products_stay_float() -> None:
+    base, seen = network(outliers=30.0), []
+
+    def judge(made: Any) -> float:
+        seen.append(ops(made)["QuantizeLinear"])
+        return 1.0 if seen[-1] <= 2 else 0.0
+
+    wide = onnx.ModelProto()
+    wide.CopyFrom(base)
+    made = int8(wide, samples(8), floor=0.98, judge=judge)
+    assert seen[0] == ops(int8(base, samples(8)))["QuantizeLinear"]
+    assert ops(made)["QuantizeLinear"] == seen[-1]
+
+
+def test_fp16_keeps_what_leads_to_an_operator() -> None:
+    """Of sin(100 x), float16 would round the angle."""
+    base = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 20]> g (float[B,2] x) => (float[B,2] y)
+        <float c = {100.0}, float d = {3.0}> { a = Mul(x, c) s = Sin(a) y = Mul(s, d) }"""
+    )
+    for index, node in enumerate(base.graph.node):
+        node.name = f"{node.op_type}_{index}"
+    x = np.linspace(0, 10, 64, dtype=np.float32).reshape(-1, 2)
+    want = session(base)({"x": x})["y"]
+    # By onnx's own evaluator: ONNX Runtime has no float16 Mul here, computes in float32 and drops the casts between.
+    models = (fp16(base, keep=keep) for keep in ((), ("<Sin",)))
+    plain, kept = (onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})[0] for model in models)
+    assert np.abs(kept - want).max() < 3e-3
+    assert np.abs(plain - want).max() > 0.1
+    assert [node.op_type for node in fp16(base, keep=("<Sin",)).graph.node].count("Cast") == 2
 
 
 def test_kept_nodes_stay() -> None:

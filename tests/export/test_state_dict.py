@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from saccade.export import export  # noqa: E402  torch first: without it there is nothing to test
-from saccade.export.recipe import Checkpoint, kind_of  # noqa: E402
+from saccade.export.recipe import FAMILIES, Checkpoint, kind_of  # noqa: E402
 from saccade.export.source import refuse_pickle, resolve  # noqa: E402
-from saccade.export.state_dict import layout, load  # noqa: E402
+from saccade.export.state_dict import LAYOUTS, layout, load  # noqa: E402
 from saccade.runtime.errors import ExportError, UnknownModel  # noqa: E402
 
 
@@ -84,6 +84,17 @@ def test_a_layout_that_nobody_knows_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match="backbone.conv.weight") as caught:
         export(tmp_path / "yolo.pt", tmp_path / "b")
     assert "MobileSAM" in caught.value.hint
+
+
+def test_sam2_official_says_what_to_do(tmp_path: Path) -> None:
+    torch.save({"model": {"image_encoder.trunk.patch_embed.proj.weight": torch.ones(1)}}, tmp_path / "sam2.pt")
+    with pytest.raises(UnknownModel, match="not read yet") as caught:
+        kind_of(resolve(tmp_path / "sam2.pt"))
+    assert "transformers" in caught.value.hint
+
+
+def test_every_layout_has_a_recipe() -> None:
+    assert set(LAYOUTS.values()) <= set(FAMILIES)
 
 
 def test_a_folder_with_a_pickle_alone_says_how_to_name_it(tmp_path: Path) -> None:

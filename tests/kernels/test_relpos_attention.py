@@ -44,9 +44,17 @@ def worst(ours, expected):
 def close(ours, arrays, **more):
     """Whether the error is at most twice that of the plain form, as a mean; and nowhere far off."""
     expected, plain = exact(arrays, **more), relpos_attention(*arrays, impl="reference", **more)
-    ulp = float(np.spacing(np.abs(expected).max(initial=0).astype(F)))  # the plain form may be right by luck
-    mean = rms(ours, expected) <= cases.TIMES * rms(plain, expected) + ulp / 2
-    return mean and worst(ours, expected) <= 2 * cases.TIMES * worst(plain, expected) + 2 * ulp
+    mean = rms(ours, expected) <= cases.TIMES * rms(plain, expected) + ulp_of(arrays[2]) / 8
+    return mean and near(ours, plain, expected, arrays[2])
+
+
+def near(ours, plain, expected, v):
+    return worst(ours, expected) <= 2 * cases.TIMES * worst(plain, expected) + 2 * ulp_of(v)
+
+
+def ulp_of(v):
+    """Of the largest value: the plain form may be right by luck, where values cancel."""
+    return float(np.spacing(np.abs(v).max(initial=0)))
 
 
 def by_loops(q, k, v, rh, rw, scale):
@@ -189,8 +197,9 @@ def problems(draw):
 @settings(deadline=None, max_examples=40)
 @given(arrays=problems())
 def test_any_problem(impl, arrays):
-    ours = relpos_attention(*arrays, impl=usable(impl))
-    assert close(ours, arrays)
+    """A mean over so few numbers says little, so the largest error is held."""
+    ours, plain = relpos_attention(*arrays, impl=usable(impl)), relpos_attention(*arrays, impl="reference")
+    assert near(ours, plain, exact(arrays), arrays[2])
 
 
 @each_candidate

@@ -10,7 +10,16 @@ import pytest
 
 from saccade.runtime.errors import BundleError, SpecError
 from saccade.runtime.manifest import Measured, Variant
-from saccade.runtime.precision import accuracy, cosine, figure, golden_check, golden_passes, top1_agreement, within
+from saccade.runtime.precision import (
+    accuracy,
+    cosine,
+    figure,
+    golden_check,
+    golden_passes,
+    mask_iou,
+    top1_agreement,
+    within,
+)
 from saccade.runtime.spec import GraphSpec, TensorSpec
 
 
@@ -100,6 +109,24 @@ def test_a_bundle_without_golden_set_says_so() -> None:
     bundle: Any = Golden({"g.x": np.ones((1, 2), np.float32)})
     with pytest.raises(BundleError, match=r"lacks g\.y"):
         golden_check(bundle, "g", Doubles())  # type: ignore[arg-type]
+
+
+def test_mask_iou() -> None:
+    a, b = np.zeros((2, 3, 4, 5), bool), np.zeros((2, 3, 4, 5), bool)
+    a[0, 0, :2], b[0, 0, 1:3] = True, True
+    a[0, 1, 0] = True
+    found = mask_iou(a, b)
+    assert found.tolist() == [[5 / 15, 0, 1], [1, 1, 1]]
+    assert mask_iou(a, a).tolist() == [[1] * 3] * 2
+    with pytest.raises(SpecError, match=r"\(2, 3, 4, 5\) and \(3, 4, 5\)"):
+        mask_iou(a, b[0])
+
+
+def test_a_figure_without_a_budget_is_held_against_the_export_alone() -> None:
+    """SAM's budget is on masks; its golden check compares outputs as vectors."""
+    variant = Variant("int8", "g.onnx", measured=(Measured("cosine", 0.99, 0.98, 8, "onnxruntime"),))
+    for worst, passes in ((0.985, True), (0.9, False)):
+        assert golden_passes(Measured("cosine", worst, worst, 1, "x"), variant, {"mask_iou": 0.98}) is passes
 
 
 def test_measured_survives_json() -> None:

@@ -62,6 +62,15 @@ def scheduler(gate):
         gate.open.set()
 
 
+@pytest.fixture
+def restless():
+    """Threads take turns a thousand times as often as usual."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
 def busy(scheduler, gate):
     """A request whose engine run is under way and waits at the gate."""
     future = scheduler.submit(ask(G, 1.0))
@@ -106,15 +115,6 @@ def test_many_threads_each_get_their_own_answers(scheduler, gate):
         thread.join(LONG)
     assert not wrong
     assert scheduler.journal.counts()["result"] == 360
-
-
-@pytest.fixture
-def restless():
-    """Threads take turns a thousand times as often as usual."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(5e-6)
-    yield
-    sys.setswitchinterval(usual)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -227,6 +227,61 @@ def test_members_of_an_all_run_side_by_side():
 
     with Scheduler() as scheduler:
         assert sorted(scheduler.submit(pipeline()).result()) == [0, 1]
+
+
+def test_when_a_member_fails_the_others_are_dropped():
+    world, closed = World(), []
+
+    def member():
+        try:
+            yield from ask(G, 1.0, 5)
+        finally:
+            closed.append(True)
+
+    def pipeline():
+        try:
+            yield All(member(), Work(int, "x"), Call(handle("other"), {"x": np.zeros((1, 2), np.float32)}), member())
+        except ValueError:
+            return (yield from ask(G, 3.0))
+
+    scheduler = world.scheduler()
+    made = scheduler.submit(pipeline())
+    world.run(scheduler)
+    assert made.result(0) == 7.0
+    assert closed == [True, True]
+    assert world.runs == [("g", 1)]  # nothing of the members ran
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_more_engine_runs_at_a_time_than_workers(restless, workers):
+    inside, most, lock = [0], [0], threading.Lock()
+
+    class Engine:
+        about = {}
+
+        def __call__(self, **inputs):
+            with lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            time.sleep(0.0005)
+            with lock:
+                inside[0] -= 1
+            return {"y": inputs["x"]}
+
+    engine = Engine()
+    with Scheduler(engines=lambda graph: engine, workers=workers, merge=False) as scheduler:
+
+        def client():
+            for _ in range(40):
+                scheduler.submit(ask(G, 1.0)).result()
+
+        threads = [threading.Thread(target=client) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.003)  # the first has the scheduler for itself for a while, and helps
+        for thread in threads:
+            thread.join(LONG)
+    assert most[0] == workers
 
 
 def test_long_pipelines_neither_recurse_nor_hop(scheduler, gate):
@@ -505,6 +560,24 @@ def test_a_delay_waits_for_company_but_not_longer():
     assert soon.ended == "result"
 
 
+def test_calls_of_several_rows_merge():
+    world = World()
+    scheduler = world.scheduler()
+    made = [scheduler.submit(ask(G, float(i), rows=5 + i % 2)) for i in range(60)]
+    world.run(scheduler)
+    assert [f.result(0) for f in made] == [expected(float(i)) for i in range(60)]
+    assert max(rows for _, rows in world.runs) >= 27
+
+
+def test_sizes_that_never_add_up_do_not_stop_merging():
+    world = World()
+    scheduler = world.scheduler()
+    for i in range(300):  # 1, 5, 1, 5, …: never two, three or four rows
+        scheduler.submit(ask(G, float(i), rows=1 + i % 2 * 4))
+    world.run(scheduler)
+    assert max(rows for _, rows in world.runs[-5:]) > 6
+
+
 def test_unmergeable_graphs_run_alone():
     for graph, policy in ((handle(mergeable=False), {}), (handle("g", line_spec(batch="")), {}), (G, {"merge": False})):
         world = World()
@@ -564,6 +637,20 @@ def test_who_shares_a_run_does_not_depend_on_who_asked_first():
     assert blocker.result(0) == 19.0
     assert [f.ended for f in made] == ["cancelled", "result", "cancelled", "result"]
     assert sum(rows for _, rows in world.runs) == 2
+
+
+def test_one_that_is_cancelled_while_its_key_is_asked_for_does_not_come_back():
+    world = World()
+    scheduler = world.scheduler()
+    made = [scheduler.submit(keyed(1.0, []))]
+
+    def pipeline():
+        yield Call(G, {"x": np.full((1, 2), 5, np.float32)}, key=lambda: made[1].cancel() and b"")
+
+    made.append(scheduler.submit(pipeline()))
+    world.run(scheduler)
+    assert [f.ended for f in made] == ["result", "cancelled"]
+    assert world.runs == [("g", 1)]
 
 
 def test_a_key_that_fails_costs_only_the_sharing():
@@ -840,6 +927,31 @@ def test_each_output_goes_to_its_caller(clip, policy, pictures):
             np.testing.assert_array_equal(answer, eight[i])  # bit for bit, whatever ran beside it
         else:
             np.testing.assert_allclose(answer, one[i], atol=2e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_outlier_next_to_it_does_not_change_an_answer(clip_bundle, precision):
+    rng = np.random.default_rng(0)
+    with saccade.load(saccade.Bundle.open(clip_bundle, hard_links=True), threads=1, precision=precision) as model:
+        graph = model.pipeline.image
+        size = graph.spec.inputs[0].dims[-1]
+        mine, others = rng.standard_normal((1, 3, size, size)), rng.standard_normal((7, 3, size, size))
+        alone = model.engines(graph)(pixels=mine.astype(np.float32))["embedding"]
+        answers = []
+        for scale in (1, 1e4):
+            scheduler = Scheduler(model, threads=False, batches=(8,))
+            for pixels in (mine, *(one[None] * scale for one in [*others, others[0]])):  # the first opens the engine
+                made = scheduler.submit(encode(graph, pixels.astype(np.float32)))
+                answers += [made] if pixels is mine else []
+            again = scheduler.submit(encode(graph, mine.astype(np.float32)))
+            while scheduler.turn():
+                pass
+            answers.append(again)
+            assert scheduler.journal.runs < 10
+            scheduler.close()
+    for answer in answers:
+        np.testing.assert_array_equal(answer.result(0), answers[0].result(0))
+        np.testing.assert_allclose(answer.result(0), alone, atol=1e-5)
 
 
 def test_the_pipeline_gives_the_same_with_and_without(clip, pictures):

@@ -7,6 +7,7 @@ import pytest
 import saccade
 from saccade.runtime import tracing
 from saccade.runtime.call import All, Work
+from saccade.runtime.direct import Direct
 from saccade.runtime.errors import InputError, SettingsError
 from tests.runtime.scheduling.conftest import World, ask, handle
 
@@ -62,6 +63,14 @@ def test_spans_nest_and_waits_end_after_they_begin(traced):
         one.sort()
         for (_, end), (start, _) in zip(one, one[1:], strict=False):
             assert start >= end - 1e-3
+
+
+def test_the_direct_driver_is_traced_too(tmp_path):
+    world = World()
+    with saccade.trace(tmp_path / "t.json"):
+        Direct(world.engine).run(pipeline(1.0))
+    spans = [e for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"] if e["ph"] == "X"]
+    assert [(e["cat"], e["name"]) for e in spans] == [("engine", "g"), ("work", "round")]
 
 
 def test_off_is_off_again(traced, tmp_path):

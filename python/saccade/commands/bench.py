@@ -18,18 +18,25 @@ Lines = Annotated[Path | None, typer.Option("--json", help="Write the rows to th
 
 @app.command()
 def models(
-    family: Annotated[str, typer.Argument(help="clip")],
+    family: Annotated[str, typer.Argument(help="clip or sam")],
     json: Lines = None,
     work: Annotated[Path | None, typer.Option(help="Keep checkpoint and bundle here for the next time.")] = None,
     seconds: Annotated[float, typer.Option(min=0.5, help="Time for each case.")] = 10.0,
+    small: Annotated[bool, typer.Option("--small", help="sam: a network of no real size, to try the command.")] = False,
 ) -> None:
     """Engines at real size with random weights, against torch, plain ONNX Runtime and OpenVINO."""
-    if family != "clip":
-        raise SettingsError(f"no benchmark for {family!r}", hint="there is clip")
-    from saccade.benchmarks import clip, rows
+    if family not in ("clip", "sam"):
+        raise SettingsError(f"no benchmark for {family[:64]!r}", hint="there is clip and sam")
+    if small and family != "sam":
+        raise SettingsError("--small is for sam", hint="leave it out")
+    from importlib import import_module
 
+    from saccade.benchmarks import rows
+
+    measure = import_module(f"saccade.benchmarks.{family}").rows
+    more = {"size": "small"} if small else {}
     with tempfile.TemporaryDirectory() as scratch, progress("measuring") as report:
-        made = clip.rows(work or Path(scratch), seconds=seconds, report=report)
+        made = measure(work or Path(scratch), seconds=seconds, report=report, **more)
     if json:
         made = rows.save(made, json)
     note = "columns of peers: their median / ours; 1-cos: of the worst row, against torch fp32"

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="A Hugging Face id, a checkpoint folder, or open_clip safetensors.")],
+    source: Annotated[
+        str, typer.Argument(help="A Hugging Face id, a checkpoint folder, open_clip safetensors, or a SAM .pth.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle: a folder.")],
     precision: Annotated[str, typer.Option(help="Comma-separated: fp32, fp16, int8.")] = "fp32",
     calibrate: Annotated[

@@ -113,3 +113,20 @@ def test_different_kinds_in_one_run_are_what_each_is_alone(view: Any) -> None:
         np.testing.assert_allclose(part.low, alone.low, atol=1e-4 * np.abs(alone.low).max())
         np.testing.assert_allclose(part.score, alone.score, atol=1e-4)
         assert part.iou(alone).diagonal().min() > 0.99
+
+
+def test_everything_is_what_the_procedure_in_torch_gives(sam: Any, sam_folder: Path) -> None:
+    """The benchmark's own peer and gate, on weights that both sides run for themselves."""
+    pytest.importorskip("pycocotools")
+    from saccade.benchmarks.everything import MATCH, Procedure, _filters, _matched, _parts
+
+    image = saccade.decode(np.random.default_rng(9).integers(0, 255, (90, 120, 3), np.uint8))
+    score, steady = _filters(sam, image, 6)
+    asked = {"grid": 6, "min_score": score, "min_stability": steady}
+    found = sam.everything(image, **asked)
+    reference = Procedure(sam_folder, sam.pipeline.preprocess, sam.pipeline.low)(image, 6, score, steady)
+    assert len(found) == len(reference) > 0
+    assert _matched(found, reference) == 1.0
+    assert _matched(found, []) == 0.0
+    assert found.iou(saccade.Masks.from_rle(reference, found.size)).max(axis=1).min() >= MATCH
+    assert set(_parts(sam, image, asked)) == {"decoder", "encoder", "host"}

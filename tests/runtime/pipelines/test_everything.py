@@ -8,7 +8,7 @@ import pytest
 import saccade
 from saccade.runtime.call import Call
 from saccade.runtime.errors import Closed, InputError
-from saccade.runtime.pipelines.everything import Everything
+from saccade.runtime.everything import Everything
 
 MATCH = 0.99
 

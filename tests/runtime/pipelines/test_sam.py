@@ -11,8 +11,9 @@ from saccade.kernels.mask_decode import mask_decode
 from saccade.runtime.call import Call, Work
 from saccade.runtime.errors import Closed, ImageError, InputError, ManifestError, PromptError, SpecError
 from saccade.runtime.masks import Masks
-from saccade.runtime.pipelines.sam import BATCH, Sam
+from saccade.runtime.pipelines.sam import Sam
 from saccade.runtime.prompt import Prompt
+from saccade.runtime.prompt_pack import BATCH
 from saccade.runtime.view import View
 
 HEIGHT, WIDTH = 70, 111

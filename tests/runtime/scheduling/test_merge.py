@@ -59,6 +59,15 @@ def test_padding_takes_the_values_of_the_spec():
     assert merged["ids"].dtype == np.int64
 
 
+def test_a_batch_is_filled_with_its_last_row():
+    parts = [
+        ({"x": np.array([[1, 1]], np.float32)}, {"B": 1}),
+        ({"x": np.array([[2, 2], [3, 3]], np.float32)}, {"B": 2}),
+    ]
+    assert Layout(line_spec()).gather(parts, 5, {})["x"][:, 0].tolist() == [1, 2, 3, 3, 3]
+    assert Layout(line_spec()).gather(parts[:1], 3, {})["x"][:, 0].tolist() == [1, 1, 1]
+
+
 def test_the_batch_axis_may_be_any():
     layout = Layout(TURNED)
     parts = [({"x": np.full((2, rows, 3), rows, np.float32)}, {"B": rows, "K": 3}) for rows in (1, 2, 3)]

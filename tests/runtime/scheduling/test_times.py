@@ -35,6 +35,18 @@ def test_it_comes_to_the_size_that_takes_least_a_row(seconds_of, size):
     assert len(slower) <= len(sizes) // 40  # a size that did not pay is tried again now and then
 
 
+@pytest.mark.parametrize("alone", [3, 6, 8, 20, 40])
+def test_calls_of_several_rows_merge_as_well(alone):
+    """Nothing smaller than one call can be run, so nothing smaller need be known."""
+    times, taken = Times(32), []
+    for _ in range(100):
+        want = times.best(1000, alone)
+        rows = max(alone, want // alone * alone)  # whole calls
+        times.add(rows, 0.01 + 0.001 * rows)
+        taken.append(rows)
+    assert taken[-1] == max(alone, 32 // alone * alone)
+
+
 def test_a_size_that_did_not_pay_is_tried_again():
     times = Times(32)
     settle(times, lambda rows: 0.1 * rows, 100)
