@@ -64,17 +64,17 @@ def build(
     if find_spec("triton") is None:
         raise MissingExtra("triton", "kernels", purpose="compiling kernels")
     homes = [*(f"sm_{arch}" for arch in architectures), f"ptx_{PTX}"]
-    tasks = [
-        Task(op, home, variant["name"], alignment)
-        for op in ops
-        for variant in _source(op).variants()
-        if only in variant["name"]
-        for home in homes
-        for alignment in ALIGNMENTS
-    ]
-    made = []
-    workers = min(jobs or len(os.sched_getaffinity(0)), max(len(tasks), 1))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    made, ops = [], list(ops)
+    # Processes of their own: one that has triton for something else may have it in another mode.
+    with ProcessPoolExecutor(jobs or len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+        tasks = [
+            Task(op, home, variant, alignment)
+            for op, variants in zip(ops, pool.map(variant_names, ops), strict=True)
+            for variant in variants
+            if only in variant
+            for home in homes
+            for alignment in ALIGNMENTS
+        ]
         for done, contract in enumerate(pool.map(partial(compile_one, out), tasks), 1):
             made.append(contract)
             report(done, len(tasks))
@@ -82,17 +82,22 @@ def build(
 
 
 def _source(op: str) -> Any:
-    os.environ.pop("TRITON_INTERPRET", None)  # read where a kernel is defined
+    os.environ.pop("TRITON_INTERPRET", None)  # read where triton is imported and a kernel defined
     return import_module(f"saccade.kernels.{op}.triton")
+
+
+def variant_names(op: str) -> list[str]:
+    """The variants that the op's triton.py lists."""
+    return [variant["name"] for variant in _source(op).variants()]
 
 
 def compile_one(out: Path, task: Task) -> dict[str, Any]:
     """One cubin or PTX, and the contract beside it, which is written last. Returns the contract."""
+    source = _source(task.op)
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    source = _source(task.op)
     (variant,) = (v for v in source.variants() if v["name"] == task.variant)
     parameters = [name for name in source.KERNEL.arg_names if name in variant["signature"]]
     promised = variant["divisible"] if task.alignment == "aligned" else []

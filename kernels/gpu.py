@@ -78,6 +78,13 @@ def queue(array: Any) -> Queue:
     return Queue(array.device.id, cupy().cuda.get_current_stream().ptr)
 
 
+def constant(array: np.ndarray) -> Any:
+    """`array` on the current device, there before this returns: it will be read from any stream."""
+    made = cupy().asarray(array)
+    cupy().cuda.get_current_stream().synchronize()
+    return made
+
+
 def device(array: Any) -> Any:
     """CuPy's device of its array `array`, to allocate on: `with gpu.device(array): …`."""
     return array.device

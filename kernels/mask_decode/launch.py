@@ -73,7 +73,7 @@ def _axis(device: int, low: int, model: int, valid: int, original: int) -> Any:
     del device  # the current one; it is here for the cache
     index, weights = reference.taps(low, model, valid, original)
     first = index[:, :1].astype(np.int32).view(np.float32)
-    return gpu.cupy().asarray(np.concatenate([weights, first], axis=1))
+    return gpu.constant(np.concatenate([weights, first], axis=1))
 
 
 def _statistics(r: Request, counted: np.ndarray) -> None:

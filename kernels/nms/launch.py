@@ -50,7 +50,8 @@ def suppress(kernels: Kernels, r: Request) -> tuple[Any, Any]:
     kept, kept_count = cp.empty(count, "int64"), cp.empty(1, "int64")
     alive, keys = cp.empty(1, "int32"), cp.empty(count, "uint64")
     queue.launch(kernels["nms_keys"], (max(-(-count // 256), 1),), r.scores, keys, alive, kept_count, count)
-    keys.sort()
+    if count:
+        keys.sort()
     fields = cp.empty((5, count), "float32")
     classes = cp.empty(count, "int64")
     given = 0 if r.classes is None else r.classes

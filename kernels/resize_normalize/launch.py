@@ -81,8 +81,7 @@ def _taps(
     """first (T,) and weights (T, taps) int32 of places start..stop, on the device."""
     del device  # the current one; it is here for the cache
     first, weights = (part[start:stop] for part in reference.taps(filter, source, low, high, resized))
-    cp = gpu.cupy()
-    return cp.asarray(first.astype(np.int32)), cp.asarray(np.ascontiguousarray(weights))
+    return gpu.constant(first.astype(np.int32)), gpu.constant(np.ascontiguousarray(weights))
 
 
 CANDIDATES = (gpu.candidate("resize_normalize", "cuda", cuda, run),)

@@ -65,7 +65,7 @@ def _wrong(name: str, given: Any, allowed: str) -> SpecError:
     return SpecError(f"[resize_normalize] {name}: got {given}", hint=f"give {allowed}")
 
 
-def _image(image: Any) -> np.ndarray:
+def _image(image: Any) -> Any:
     if gpu.on_device(image):
         image = gpu.take(image)
     if not gpu.is_array(image) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
