@@ -96,6 +96,52 @@ def test_a_lone_request_is_done_in_the_waiting_thread(scheduler, gate):
     assert scheduler.submit(pipeline()).result(LONG) == expected(3.0, 2)
 
 
+def test_call_submits_and_waits_and_wakes_nobody_while_it_is_alone(scheduler, gate, monkeypatch):
+    gate.open.set()
+    woken = []
+    for crew in (scheduler._board.engines, scheduler._board.hosts):
+        monkeypatch.setattr(crew, "wake", lambda wake=crew.wake: woken.append(wake()))
+
+    def pipeline():
+        a, b = (yield from ask(G, 3.0)), (yield Work(int, "5"))
+        return a + b
+
+    assert scheduler.call(pipeline()) == 12.0
+    assert scheduler.call(pipeline(), deadline_ms=60_000, priority=1) == 12.0
+    assert not woken
+    gate.open.clear()
+    first = busy(scheduler, gate)
+    threading.Timer(0.02, gate.open.set).start()
+    assert scheduler.call(pipeline(), stream="s") == 12.0  # not alone: as any other
+    assert first.result(LONG) == 3.0
+    with pytest.raises(ValueError, match="invalid literal"):
+        scheduler.call(member_that_fails())
+    assert scheduler.journal.counts()["cancelled"] == 0
+
+    async def main():
+        scheduler.call(pipeline())
+
+    with pytest.raises(InputError, match="event loop"):
+        asyncio.run(main())
+    assert scheduler.journal.open == 0
+
+
+def member_that_fails():
+    return (yield Work(int, "x"))
+
+
+def test_a_call_that_is_interrupted_is_cancelled(scheduler, gate, monkeypatch):
+    busy(scheduler, gate)
+
+    def interrupted(self, timeout=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saccade.runtime.scheduling.request.Request.result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.call(ask(G, 1.0))
+    assert scheduler.journal.counts()["cancelled"] == 1
+
+
 def test_many_threads_each_get_their_own_answers(scheduler, gate):
     gate.open.set()
     wrong = []
@@ -104,8 +150,10 @@ def test_many_threads_each_get_their_own_answers(scheduler, gate):
         rng = random.Random(seed)
         for _ in range(60):
             value, stages = float(rng.randrange(1000)), rng.randrange(1, 4)
-            timeout = rng.choice([None, LONG])
-            if scheduler.submit(ask(G, value, stages, rng.randrange(1, 3))).result(timeout) != expected(value, stages):
+            pipeline = ask(G, value, stages, rng.randrange(1, 3))
+            way = rng.randrange(3)
+            got = scheduler.submit(pipeline).result([None, LONG][way]) if way < 2 else scheduler.call(pipeline)
+            if got != expected(value, stages):
                 wrong.append(value)
 
     threads = [threading.Thread(target=client, args=(seed,)) for seed in range(6)]
