@@ -183,7 +183,7 @@ class Scheduler:
         now = self._clock()
         try:
             deadline = self._check(pipeline, priority, deadline_ms, stream, now)
-            request = Request(self._driver, pipeline, now, priority, deadline, stream)  # type: ignore[arg-type]
+            request = Request(self._driver, pipeline, now, priority, deadline, stream)
             request.helped = waits
             started, replaced = self._accept(request, now)
         except BaseException:

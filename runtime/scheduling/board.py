@@ -176,12 +176,11 @@ class Board:
         for member in join.members:
             self.drop(member, closing)
 
-    def finished(self, batch: Batch, seconds: float) -> None:
-        """An engine run is over."""
+    def finished(self, group: Group, rows: int, seconds: float) -> None:
+        """An engine run of so many rows is over."""
         self.running -= 1
-        if batch.tickets:
-            rows = sum([ticket.rows for ticket in batch.tickets])
-            batch.group.times.add(rows, seconds)
+        if rows:
+            group.times.add(rows, seconds)
             self.journal.runs += 1
             self.journal.rows += rows
             self.journal.busy_s += seconds

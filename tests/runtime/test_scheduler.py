@@ -765,6 +765,50 @@ def test_one_poisoned_request_fails_alone(fault, kind):
     assert scheduler.journal.bad == (0 if kind is not BadOutput else 2)
 
 
+def test_faults_reach_a_call_that_is_alone():
+    world = World()
+    for fault, kind in ((raises(EngineError), EngineError), (nan_where(13), BadOutput), (lambda inputs: {}, BadOutput)):
+        world.fault = fault
+        scheduler = world.scheduler()
+        with pytest.raises(kind):
+            scheduler.call(ask(G, 13.0))
+        assert scheduler.journal.bad == (kind is BadOutput)
+        world.fault = lambda inputs: None
+        assert scheduler.call(ask(G, 1.0, 2)) == 7.0
+        assert scheduler.journal.counts()["runs"] == 3
+
+
+def test_a_call_that_is_alone_may_be_cancelled_in_the_middle_of_a_run(scheduler, gate):
+    def cancel():
+        assert gate.entered.acquire(timeout=LONG)
+        (request,) = scheduler._board.requests.values()
+        assert request.cancel()
+        gate.open.set()
+
+    other = threading.Thread(target=cancel)
+    other.start()
+    made = ask(G, 1.0, 3)
+    with pytest.raises(futures.CancelledError):
+        scheduler.call(made)
+    other.join()
+    assert made.gi_frame is None
+    assert gate.rows == [1]
+    assert scheduler.call(ask(G, 1.0)) == 3.0
+
+
+def test_others_wait_for_a_call_that_is_alone_and_are_woken_after_it(scheduler, gate):
+    got = []
+    first = threading.Thread(target=lambda: got.append(scheduler.call(ask(G, 1.0, 2))))
+    first.start()
+    assert gate.entered.acquire(timeout=LONG)
+    rest = [scheduler.submit(ask(G, 2.0)) for _ in range(3)]
+    assert not gate.entered.acquire(timeout=0.01)  # one run at a time
+    gate.open.set()
+    assert [f.result(LONG) for f in rest] == [5.0] * 3
+    first.join(LONG)
+    assert got == [7.0]
+
+
 def test_nan_may_be_let_through():
     world = World()
     world.fault = nan_where(13)
