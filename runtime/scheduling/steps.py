@@ -144,7 +144,8 @@ class Steps:
         board, key, request = self._board, call.key, task.request
         lane = board.lanes.get(call.graph) or board.lane(call.graph)
         shape = lane.shape(call.inputs)
-        if key is not None or request.deadline != NEVER or shape.group.fill or tracing.active is not None:
+        decided = request.deadline != NEVER or shape.group.fill or board.policy.max_delay_ms
+        if decided or key is not None or tracing.active is not None:
             return self._call(task, call)
         with board.lock:
             if task.dead:
