@@ -1,7 +1,8 @@
 """The scheduler: what it adds to a request, how many it moves, and what it does when there are too many.
 
-    single       one request at a time, against the direct driver, in turn
-    hop          the same through the scheduler's threads: a result() with a timeout is not helped along
+    single       one request at a time by call(), against the direct driver, in turn
+    future       the same by submit().result(), which wakes a thread in case the caller does not wait
+    hop          the same by submit().result(timeout), which leaves all to the scheduler's threads
     throughput   a pipeline of three calls on the null engine, so many requests queued at once
     overload     open loop at twice the capacity, each request due in 100 ms
     latest-wins  60 frames a second into an engine that does 10
@@ -56,8 +57,9 @@ def rows(models: list[Model] | None = None, *, seconds: float = 10.0, rounds: in
         graph = Graph(null_bundle(Path(folder, "null.bundle")), "graph")
         engines = Engines(Options(backend="null"))
         _gate(graph, engines)
+        resident = memory(graph, engines)  # first: what other cases leave behind would hide a leak
         made = [*single(graph, engines), *throughput(graph, engines, rounds), overload(graph, seconds)]
-        made += [latest_wins(graph, seconds), memory(graph, engines), traced(graph, engines)]
+        made += [latest_wins(graph, seconds), resident, traced(graph, engines)]
         engines.close()
     for model in models or []:
         if hasattr(model.pipeline, "encode_text"):
@@ -81,12 +83,13 @@ def once(graph: Graph, x: Array = X) -> Pipeline[Array]:
 
 
 def single(graph: Graph, engines: Engines, count: int = 4000) -> list[Row]:
-    """Alone: the waiting thread does the work; with a timeout: the scheduler's threads do."""
+    """One request at a time, each of the ways in turn."""
     direct = Direct(engines)
     with Scheduler(engines=engines) as scheduler:
         ways: dict[str, Callable[[], Any]] = {
             "direct": lambda: direct.run(three(graph)),
-            "single": lambda: scheduler.submit(three(graph)).result(),
+            "single": lambda: scheduler.call(three(graph)),
+            "future": lambda: scheduler.submit(three(graph)).result(),
             "hop": lambda: scheduler.submit(three(graph)).result(60),
         }
         taken: dict[str, list[float]] = {name: [] for name in ways}
@@ -99,7 +102,7 @@ def single(graph: Graph, engines: Engines, count: int = 4000) -> list[Row]:
                 taken[name].append((time.perf_counter() - start) * 1e6)
     base = np.percentile(taken["direct"], [50, 99])
     made = []
-    for name in ("single", "hop"):
+    for name in ("single", "future", "hop"):
         p50, p99 = np.percentile(taken[name], [50, 99]) - base
         figures = {"overhead_us_p50": round(float(p50), 2), "overhead_us_p99": round(float(p99), 2)}
         made.append({"case": name, **figures, "direct_us_p50": round(float(base[0]), 2), "runs": count})
@@ -217,7 +220,12 @@ def memory(graph: Graph, engines: Engines, count: int = 100_000) -> Row:
     numbers, sizes = np.array(measured[2:], float).T
     slope = np.polyfit(numbers, sizes, 1)[0]
     ends = {how: counts[how] for how in ("result", "cancelled", "superseded", "expired", "error")}
-    return {"case": "memory", "bytes_per_request": round(float(slope), 3), "resident_mb": sizes[-1] / 2**20, **ends}
+    return {
+        "case": "memory",
+        "bytes_per_request": round(float(slope), 3),
+        "resident_mb": round(sizes[-1] / 2**20, 1),
+        **ends,
+    }
 
 
 def traced(graph: Graph, engines: Engines, count: int = 3000) -> Row:

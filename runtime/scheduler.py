@@ -1,8 +1,8 @@
 """Scheduler: many requests at once, from threads or asyncio, with calls of different requests merged on every graph.
 
-    threads ──submit()──▶ ┐                                ┌─▶ result, or
-    asyncio ──run()─────▶ ┼─ pipelines ── lanes ── engines ┼─▶ a typed error, or
-    cameras ──stream=───▶ ┘                                └─▶ cancelled, superseded, expired: each exactly once
+    threads ──submit(), call()──▶ ┐                                ┌─▶ result, or
+    asyncio ──await run()───────▶ ┼─ pipelines ── lanes ── engines ┼─▶ a typed error, or
+    cameras ──stream=───────────▶ ┘                                └─▶ cancelled, superseded, expired: each exactly once
 
 Engines belong to the models; the scheduler runs them. What it decides by is in scheduling/policy.py.
 """
@@ -83,24 +83,30 @@ class Scheduler:
             it ends with Superseded. Results of a stream come in order; a stream belongs to one method of one model.
         Raises QueueFull, with an estimate of when to try again, Closed, or InputError for arguments that mean nothing.
         """
-        now = self._clock()
+        return self._send(pipeline, priority, deadline_ms, stream, waits=False)
+
+    def call(
+        self,
+        pipeline: Pipeline[Any],
+        *,
+        priority: int = 0,
+        deadline_ms: float | None = None,
+        stream: str = "",
+    ) -> Any:
+        """`submit` and wait: the result itself.
+
+        As long as nothing else is open, this thread does all of it and no other is woken.
+        Raises what `submit` raises, and what the pipeline does; InputError on an event loop's thread.
+        """
+        if asyncio._get_running_loop() is not None:
+            pipeline.close()
+            raise InputError("[scheduler] call() would block the event loop", hint="await scheduler.run(…)")
+        request = self._send(pipeline, priority, deadline_ms, stream, waits=True)
         try:
-            deadline = self._check(pipeline, priority, deadline_ms, stream, now)
-            request = Request(self._driver, pipeline, now, priority, deadline, stream)  # type: ignore[arg-type]
-            started, replaced = self._accept(request, now)
+            return request.result()
         except BaseException:
-            if type(pipeline) is GeneratorType and not pipeline.gi_suspended and not pipeline.gi_running:
-                pipeline.close()
+            request.cancel()  # such as KeyboardInterrupt; one that has ended stays as it is
             raise
-        if replaced is not None:
-            hint = "nothing to do: the newer one is answered"
-            text = f"[scheduler] request {replaced.number}: request {request.number} of stream {stream[:64]!a} is newer"
-            self._driver.end(replaced, "superseded", error=Superseded(text, hint=hint))
-        if started:
-            self._driver.begin(request)
-        elif started is None:
-            self._driver.end(request, "expired", error=too_late(request))
-        return request
 
     async def run(
         self,
@@ -171,6 +177,28 @@ class Scheduler:
     def _adopt(self, model: Model) -> None:
         for graph in model.pipeline.graphs:
             self._homes[graph] = model.engines
+
+    def _send(self, pipeline: Any, priority: int, deadline_ms: float | None, stream: str, *, waits: bool) -> Request:
+        """Enter a request and begin it. waits: its caller will be in result() next, and help."""
+        now = self._clock()
+        try:
+            deadline = self._check(pipeline, priority, deadline_ms, stream, now)
+            request = Request(self._driver, pipeline, now, priority, deadline, stream)
+            request.helped = waits
+            started, replaced = self._accept(request, now)
+        except BaseException:
+            if type(pipeline) is GeneratorType and not pipeline.gi_suspended and not pipeline.gi_running:
+                pipeline.close()
+            raise
+        if replaced is not None:
+            hint = "nothing to do: the newer one is answered"
+            text = f"[scheduler] request {replaced.number}: request {request.number} of stream {stream[:64]!a} is newer"
+            self._driver.end(replaced, "superseded", error=Superseded(text, hint=hint))
+        if started:
+            self._driver.begin(request)
+        elif started is None:
+            self._driver.end(request, "expired", error=too_late(request))
+        return request
 
     def _check(self, pipeline: Any, priority: Any, deadline_ms: Any, stream: Any, now: float) -> float:
         """The deadline by the clock. Raises InputError."""

@@ -176,22 +176,16 @@ class Board:
         for member in join.members:
             self.drop(member, closing)
 
-    def finished(self, batch: Batch, seconds: float) -> None:
-        """An engine run is over."""
+    def finished(self, group: Group, rows: int, seconds: float) -> None:
+        """An engine run of so many rows is over."""
         self.running -= 1
-        if batch.tickets:
-            rows = sum([ticket.rows for ticket in batch.tickets])
-            batch.group.times.add(rows, seconds)
+        if rows:
+            group.times.add(rows, seconds)
             self.journal.runs += 1
             self.journal.rows += rows
             self.journal.busy_s += seconds
         if self._ready:
             self.engines.wake()
-
-    @property
-    def waiting(self) -> int:
-        """Calls and chores that nobody has begun."""
-        return self._chores.count + sum(g.line.count for lane in self.lanes.values() for g in lane.groups)
 
     def _post(self, group: Group, rank: float, number: int) -> None:
         group.posted = (rank, number)
@@ -233,13 +227,13 @@ class Board:
         slack, following = ticket.deadline - now, group.line.head()
         if slack <= 0:
             return 0
-        at_best, to_be_safe = self.foresight.left(ticket.sink.request, group.lane.graph)
+        request = ticket.sink.request
+        at_best, to_be_safe = self.foresight.left(request, group.lane.graph)
+        # With a full run of others waiting, a smaller one for the sake of this call would cost them more.
+        crowded = following is not None and following.sink.request.priority <= request.priority
+        crowded = crowded and group.line.rows >= want
         rows = max(want, ticket.rows)
         while (expected := group.times.expected(rows)) is not None and expected[1] + to_be_safe > slack:
-            # With a full run of others waiting, a smaller one for the sake of this call would cost them more.
-            crowded = following is not None and group.line.rows >= want
-            if crowded and following.sink.request.priority > ticket.sink.request.priority:  # type: ignore[union-attr]
-                crowded = False
             if rows == ticket.rows or crowded:
                 hopeless = expected[0] + at_best > slack
                 return 0 if hopeless or following is not None else rows

@@ -35,7 +35,7 @@ class Driver:
         self.board = Board(policy, clock, self.run)
         self._clock, self._policy = clock, policy
         self._runs = Runs(engine_of, policy, self.board)
-        self._steps = Steps(self.board, self.end, self._close)
+        self._steps = Steps(self.board, self._runs, self.end, self._close)
 
     def run(self, job: Batch | Chore | Late) -> None:
         """Do what the board gave out."""

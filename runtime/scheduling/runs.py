@@ -6,7 +6,7 @@ tickets ── gather ──▶ engine ──▶ check ── split ──▶ an
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from saccade.runtime import tracing
@@ -14,10 +14,11 @@ from saccade.runtime.call import Graph
 from saccade.runtime.engines import Engine
 from saccade.runtime.errors import BadOutput
 from saccade.runtime.scheduling.board import Batch, Board
-from saccade.runtime.scheduling.lane import Lane
+from saccade.runtime.scheduling.lane import Lane, Shape
 from saccade.runtime.scheduling.merge import Outputs, refuse_bad
 from saccade.runtime.scheduling.policy import Policy
-from saccade.runtime.scheduling.request import Sink, Ticket
+from saccade.runtime.scheduling.request import Request, Sink, Ticket
+from saccade.runtime.spec import Array
 
 Answered = tuple[Sink, Any, BaseException | None]
 
@@ -43,12 +44,35 @@ class Runs:
         finally:
             ended = board.clock()
             with board.lock:
-                board.finished(batch, ended - started)
+                board.finished(batch.group, sum([ticket.rows for ticket in batch.tickets]), ended - started)
                 claimed = _claimed(lane, batch.tickets, answers, ended - started) if answers else []
         trace = tracing.active
         if trace is not None and batch.tickets:
             trace.batch(batch, started, ended)
         return claimed
+
+    def alone(
+        self, lane: Lane, shape: Shape, inputs: Mapping[str, Array], request: Request
+    ) -> tuple[Outputs | None, BaseException | None]:
+        """Run one call that nothing else is open beside: (outputs, error). `board.running` counts it already."""
+        board, outputs, error = self._board, None, None
+        started = ended = board.clock()
+        try:
+            engine = self._engine(lane)
+            started = board.clock()
+            outputs = engine(**inputs)
+            refuse_bad(lane.graph.name, lane.graph.spec, outputs, shape.sizes, nan=self._policy.nan)
+        except BaseException as raised:
+            outputs, error = None, raised
+            self._note(raised)
+        finally:
+            ended = board.clock()
+            with board.lock:
+                board.finished(shape.group, shape.rows, ended - started)
+        request.served_s += ended - started
+        if request.trail is not None:
+            request.trail.append((lane.graph, request.served_s))
+        return outputs, error
 
     def _engine(self, lane: Lane) -> Engine:
         engine = self._engine_of(lane.graph)

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from saccade.runtime import tracing
 from saccade.runtime.call import All, Call, Work
 from saccade.runtime.scheduling.board import Board
 from saccade.runtime.scheduling.policy import NEVER
 from saccade.runtime.scheduling.request import Chore, Join, Member, Request, Sink, Slot, Task, Ticket
+from saccade.runtime.scheduling.runs import Runs
 
 if TYPE_CHECKING:
     from saccade.runtime.scheduling.request import Generated
@@ -44,8 +46,8 @@ class Steps:
     end: ends a request; close: closes generators that were dropped
     """
 
-    def __init__(self, board: Board, end: Ends, close: Callable[[list[Generated]], None]):
-        self._board, self._end, self._close = board, end, close
+    def __init__(self, board: Board, runs: Runs, end: Ends, close: Callable[[list[Generated]], None]):
+        self._board, self._runs, self._end, self._close = board, runs, end, close
         self._clock = board.clock
         self._works: dict[str, float] = {}  # seconds that each function took of late
 
@@ -67,7 +69,10 @@ class Steps:
                 moved = self._returned(task, None, raised)
             else:
                 try:
-                    moved = self._call(task, step) if type(step) is Call else self._step(task, step, todo)
+                    if type(step) is Call:
+                        moved = self._call(task, step) if not task.request.helped else self._alone(task, step)
+                    else:
+                        moved = self._step(task, step, todo)
                 except Exception as refused:
                     moved = task, None, refused
 
@@ -134,6 +139,22 @@ class Steps:
         self._share(ticket, key)
         return None
 
+    def _alone(self, task: Task, call: Call) -> Next | None:
+        """Run a call here and now, if nothing else is open and so nothing could be decided; else let it wait."""
+        board, key, request = self._board, call.key, task.request
+        lane = board.lanes.get(call.graph) or board.lane(call.graph)
+        shape = lane.shape(call.inputs)
+        decided = request.deadline != NEVER or shape.group.fill or board.policy.max_delay_ms
+        if decided or key is not None or tracing.active is not None:
+            return self._call(task, call)
+        with board.lock:
+            if task.dead:
+                return _dead(task)
+            if board.running or len(board.requests) > 1:
+                return self._call(task, call)
+            board.running += 1
+        return task, *self._runs.alone(lane, shape, call.inputs, request)
+
     def _share(self, ticket: Ticket, key: Callable[[], bytes]) -> None:
         """Find out whether a call with the same key waits or runs; share its run, or wait for one."""
         board, flights, sink = self._board, ticket.group.lane.flights, ticket.sink
@@ -161,7 +182,7 @@ class Steps:
 
     def _work(self, sink: Sink, work: Work) -> Next | None:
         """Do short work here; let other work wait for a host thread."""
-        if self._works.get(getattr(work.function, "__qualname__", ""), NEVER) < SHORT_S:
+        if sink.request.helped or self._works.get(getattr(work.function, "__qualname__", ""), NEVER) < SHORT_S:
             value, error = self.done(work.function, work.args)
             if isinstance(sink, Slot):
                 return self._joined(sink.join, sink.index, value, error)

@@ -96,6 +96,52 @@ def test_a_lone_request_is_done_in_the_waiting_thread(scheduler, gate):
     assert scheduler.submit(pipeline()).result(LONG) == expected(3.0, 2)
 
 
+def test_call_submits_and_waits_and_wakes_nobody_while_it_is_alone(scheduler, gate, monkeypatch):
+    gate.open.set()
+    woken = []
+    for crew in (scheduler._board.engines, scheduler._board.hosts):
+        monkeypatch.setattr(crew, "wake", lambda wake=crew.wake: woken.append(wake()))
+
+    def pipeline():
+        a, b = (yield from ask(G, 3.0)), (yield Work(int, "5"))
+        return a + b
+
+    assert scheduler.call(pipeline()) == 12.0
+    assert scheduler.call(pipeline(), deadline_ms=60_000, priority=1) == 12.0
+    assert not woken
+    gate.open.clear()
+    first = busy(scheduler, gate)
+    threading.Timer(0.02, gate.open.set).start()
+    assert scheduler.call(pipeline(), stream="s") == 12.0  # not alone: as any other
+    assert first.result(LONG) == 3.0
+    with pytest.raises(ValueError, match="invalid literal"):
+        scheduler.call(member_that_fails())
+    assert scheduler.journal.counts()["cancelled"] == 0
+
+    async def main():
+        scheduler.call(pipeline())
+
+    with pytest.raises(InputError, match="event loop"):
+        asyncio.run(main())
+    assert scheduler.journal.open == 0
+
+
+def member_that_fails():
+    return (yield Work(int, "x"))
+
+
+def test_a_call_that_is_interrupted_is_cancelled(scheduler, gate, monkeypatch):
+    busy(scheduler, gate)
+
+    def interrupted(self, timeout=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saccade.runtime.scheduling.request.Request.result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.call(ask(G, 1.0))
+    assert scheduler.journal.counts()["cancelled"] == 1
+
+
 def test_many_threads_each_get_their_own_answers(scheduler, gate):
     gate.open.set()
     wrong = []
@@ -104,8 +150,10 @@ def test_many_threads_each_get_their_own_answers(scheduler, gate):
         rng = random.Random(seed)
         for _ in range(60):
             value, stages = float(rng.randrange(1000)), rng.randrange(1, 4)
-            timeout = rng.choice([None, LONG])
-            if scheduler.submit(ask(G, value, stages, rng.randrange(1, 3))).result(timeout) != expected(value, stages):
+            pipeline = ask(G, value, stages, rng.randrange(1, 3))
+            way = rng.randrange(3)
+            got = scheduler.submit(pipeline).result([None, LONG][way]) if way < 2 else scheduler.call(pipeline)
+            if got != expected(value, stages):
                 wrong.append(value)
 
     threads = [threading.Thread(target=client, args=(seed,)) for seed in range(6)]
@@ -715,6 +763,50 @@ def test_one_poisoned_request_fails_alone(fault, kind):
     assert {value: f.result(0) for value, f in made.items()} == {value: expected(float(value)) for value in made}
     assert len(world.runs) - before >= 6  # one merged run that failed, and each alone
     assert scheduler.journal.bad == (0 if kind is not BadOutput else 2)
+
+
+def test_faults_reach_a_call_that_is_alone():
+    world = World()
+    for fault, kind in ((raises(EngineError), EngineError), (nan_where(13), BadOutput), (lambda inputs: {}, BadOutput)):
+        world.fault = fault
+        scheduler = world.scheduler()
+        with pytest.raises(kind):
+            scheduler.call(ask(G, 13.0))
+        assert scheduler.journal.bad == (kind is BadOutput)
+        world.fault = lambda inputs: None
+        assert scheduler.call(ask(G, 1.0, 2)) == 7.0
+        assert scheduler.journal.counts()["runs"] == 3
+
+
+def test_a_call_that_is_alone_may_be_cancelled_in_the_middle_of_a_run(scheduler, gate):
+    def cancel():
+        assert gate.entered.acquire(timeout=LONG)
+        (request,) = scheduler._board.requests.values()
+        assert request.cancel()
+        gate.open.set()
+
+    other = threading.Thread(target=cancel)
+    other.start()
+    made = ask(G, 1.0, 3)
+    with pytest.raises(futures.CancelledError):
+        scheduler.call(made)
+    other.join()
+    assert made.gi_frame is None
+    assert gate.rows == [1]
+    assert scheduler.call(ask(G, 1.0)) == 3.0
+
+
+def test_others_wait_for_a_call_that_is_alone_and_are_woken_after_it(scheduler, gate):
+    got = []
+    first = threading.Thread(target=lambda: got.append(scheduler.call(ask(G, 1.0, 2))))
+    first.start()
+    assert gate.entered.acquire(timeout=LONG)
+    rest = [scheduler.submit(ask(G, 2.0)) for _ in range(3)]
+    assert not gate.entered.acquire(timeout=0.01)  # one run at a time
+    gate.open.set()
+    assert [f.result(LONG) for f in rest] == [5.0] * 3
+    first.join(LONG)
+    assert got == [7.0]
 
 
 def test_nan_may_be_let_through():
