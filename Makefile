@@ -9,11 +9,14 @@ VENV := .venv
 SOURCES := $(shell git ls-files 2>/dev/null | grep -E '^(python|runtime|kernels|export|csrc|zoo|benchmarks)/|^CMakeLists.txt$$|^pyproject.toml$$')
 PIP_ENV := PIP_CONSTRAINT=$(CURDIR)/constraints.txt
 
-# install ENVIRONMENT,EXTRAS: build the wheel and put exactly it there, also over one of the same version.
+# A folder of ONNX Runtime's headers, or nothing and a word why: then saccade's ops run as the bodies that models carry.
+ORT_ENV := SACCADE_ORT_INCLUDE="$$(.ci/onnxruntime-headers)"
+
+# install ENVIRONMENT,EXTRAS,VARIABLES: build the wheel and put exactly it there, also over one of the same version.
 comma := ,
 define install
 	rm -rf build/wheel-$(1)
-	$(PIP_ENV) $(VENV)/$(1)/bin/pip wheel -q --no-deps -w build/wheel-$(1) .
+	$(PIP_ENV) $(3) $(VENV)/$(1)/bin/pip wheel -q --no-deps -w build/wheel-$(1) .
 	$(PIP_ENV) $(VENV)/$(1)/bin/pip install -q "$$(ls $(CURDIR)/build/wheel-$(1)/saccade-*.whl)[$(2)]"
 	$(PIP_ENV) $(VENV)/$(1)/bin/pip install -q --force-reinstall --no-deps build/wheel-$(1)/saccade-*.whl
 	touch $@
@@ -31,12 +34,12 @@ test: $(VENV)/test/.installed  ## pytest on the installed wheel; native tests; G
 check: $(VENV)/test/.installed  ## ruff, mypy --strict on the installed wheel, clang-format
 	$(VENV)/test/bin/ruff check .
 	$(VENV)/test/bin/ruff format --check .
-	$(VENV)/test/bin/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.inc')
+	$(VENV)/test/bin/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.inc' 'csrc/*.cu')
 	PYTHON=$(VENV)/test/bin/python .ci/types
 
 bench: $(VENV)/test/.installed  ## the quick set, with the ratio to each peer
 	$(VENV)/test/bin/saccade bench overhead
-	$(VENV)/test/bin/saccade bench kernels
+	$(VENV)/test/bin/saccade bench kernels --quick
 	$(VENV)/test/bin/saccade bench models clip
 
 size:  ## lines, functions and docstrings of each part
@@ -58,10 +61,10 @@ $(VENV)/test/.torch: constraints.txt
 	touch $@
 
 $(VENV)/test/.installed: $(SOURCES) $(VENV)/test/.torch
-	$(call install,test,cpu$(comma)export$(comma)bench$(comma)test$(comma)check)
+	$(call install,test,cpu$(comma)export$(comma)bench$(comma)kernels$(comma)test$(comma)check,$(ORT_ENV))
 
 $(VENV)/dev/.installed: pyproject.toml CMakeLists.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)/dev
 	$(PIP_ENV) $(VENV)/dev/bin/pip install -q torch scikit-build-core pybind11 cmake ninja
-	$(PIP_ENV) $(VENV)/dev/bin/pip install -q --no-build-isolation -e '.[cpu,export,bench,test,check]'
+	$(PIP_ENV) $(ORT_ENV) $(VENV)/dev/bin/pip install -q --no-build-isolation -e '.[cpu,export,bench,kernels,test,check]'
 	touch $@

@@ -31,7 +31,7 @@ BATCH, ROUNDS = 2000, 15
 def rows() -> list[dict[str, Any]]:
     """Measure; one row a case: {"case", "p50_us", "p90_us", "runs"}."""
     with tempfile.TemporaryDirectory() as folder:
-        graph = Graph(_bundle(Path(folder, "null.bundle")), "graph")
+        graph = Graph(null_bundle(Path(folder, "null.bundle")), "graph")
         engines = Engines(Options(backend="null"))
         engine, driver, x = engines(graph), Direct(engines), np.zeros((1, 8), np.float32)
         cases: dict[str, Callable[[], Any]] = {
@@ -67,7 +67,8 @@ def _measure(cases: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, floa
     return {n: (round(float(np.median(t)), 3), round(float(np.percentile(t, 90)), 3)) for n, t in taken.items()}
 
 
-def _bundle(target: Path) -> bundles.Bundle:
+def null_bundle(target: Path) -> bundles.Bundle:
+    """A bundle of one graph, x (B, 8) → y (B, 8), for the null engine."""
     spec = GraphSpec(
         inputs=(TensorSpec("x", "float32", ("B", 8)),), outputs=(TensorSpec("y", "float32", ("B", 8)),), batch="B"
     )

@@ -138,12 +138,15 @@ def commit() -> str:
         return ""
 
 
-def save(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """Complete rows with machine, versions and commit, and write them as JSON lines. Raises NoSpace."""
+def save(rows: list[dict[str, Any]], path: Path, about: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Complete rows with machine, versions and commit, and write them as JSON lines. Raises NoSpace.
+
+    about: what to say in place of those, such as a machine with its peaks
+    """
     from saccade.runtime.files import write_file
 
-    about = {"machine": machine(), "versions": versions(), "commit": commit()}
-    full = [{**row, **about} for row in rows]
+    every = {"machine": machine(), "versions": versions(), "commit": commit(), **(about or {})}
+    full = [{**row, **every} for row in rows]
     write_file(path, "".join(json.dumps(row) + "\n" for row in full).encode())
     return full
 

@@ -1,6 +1,8 @@
 """Which implementation of an op runs: the first usable of an ordered list, or the one that was asked for.
 
 argument impl="avx2"  ▷  SACCADE_KERNEL=resize_normalize:avx2,nms:reference  ▷  first usable
+
+For an op that stands in graphs, `body` and `custom` say what runs there (runtime/engines/custom_ops.py), nothing here.
 """
 
 from __future__ import annotations
@@ -13,17 +15,21 @@ from saccade.kernels import OPS
 from saccade.runtime.errors import KernelError, SettingsError
 from saccade.runtime.settings import setting
 
+IN_GRAPHS = ("body", "custom")
+
 
 class Candidate(NamedTuple):
     """One way to run an op.
 
     unusable: why it cannot run for these arguments on this machine, "" if it can; without arguments, for any at all
     run: takes what the op's public function made of its arguments
+    place: where its arrays are, "cpu" or "gpu"
     """
 
     name: str
     unusable: Callable[..., str]
     run: Callable[..., Any]
+    place: str = "cpu"
 
 
 def pick(op: str, candidates: Sequence[Candidate], *args: Any, force: str | None = None) -> Candidate:
@@ -31,12 +37,14 @@ def pick(op: str, candidates: Sequence[Candidate], *args: Any, force: str | None
 
     Raises KernelError if the named one is unknown or cannot run, or if none can.
     """
-    wanted = force if force is not None else _forced(op)
+    wanted = force if force is not None else forced(op)
+    if force is None and wanted in IN_GRAPHS:
+        wanted = ""
     if wanted:
         return _named(op, candidates, wanted, *args)
     reasons = []
     for candidate in candidates:
-        reason = candidate.unusable(*args)
+        reason = _reason(candidate, args)
         if not reason:
             return candidate
         reasons.append(f"{candidate.name}: {reason}")
@@ -53,19 +61,34 @@ def explain(op: str) -> list[tuple[str, str]]:
     return [(candidate.name, candidate.unusable()) for candidate in candidates]
 
 
+def on_device(value: Any) -> bool:
+    """Whether this is an array on a GPU: CuPy's, or any with __cuda_array_interface__."""
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def _reason(candidate: Candidate, args: Sequence[Any]) -> str:
+    """Why `candidate` cannot take these arguments. Arrays are not moved behind the caller's back."""
+    requests = [request for request in args if isinstance(request, tuple)]
+    if requests:
+        device = any(on_device(value) for request in requests for value in request)
+        if device != (candidate.place == "gpu"):
+            return f"the arrays are on the {'device' if device else 'host'}"
+    return candidate.unusable(*args)
+
+
 def _named(op: str, candidates: Sequence[Candidate], name: str, *args: Any) -> Candidate:
     known = ", ".join(candidate.name for candidate in candidates)
     for candidate in candidates:
         if candidate.name == name:
-            if reason := candidate.unusable(*args):
+            if reason := _reason(candidate, args):
                 raise KernelError(f"[{op}] {name} was asked for and cannot run: {reason}", hint=f"known: {known}")
             return candidate
     raise KernelError(f"[{op}] unknown candidate {name!r}", hint=f"known: {known}")
 
 
-def _forced(op: str) -> str:
-    """The candidate that SACCADE_KERNEL names for `op`, or ""."""
-    for pair in filter(None, map(str.strip, setting("SACCADE_KERNEL").split(","))):
+def forced(op: str, pairs: str = "") -> str:
+    """The candidate that `pairs`, or without them SACCADE_KERNEL, names for `op`; "" if none. Raises SettingsError."""
+    for pair in filter(None, map(str.strip, setting("SACCADE_KERNEL", pairs or None).split(","))):
         name, colon, candidate = pair.partition(":")
         if not colon or not candidate or name not in OPS:
             raise SettingsError(

@@ -35,6 +35,7 @@ from saccade.runtime.manifest import (
     parse,
     serialise,
 )
+from saccade.runtime.onnx_ops import own_ops
 from saccade.runtime.onnx_scan import refuse_outside
 
 _CHUNK = 1 << 20
@@ -207,7 +208,10 @@ def _manifest_bytes(folder: int, path: Path, hard_links: bool) -> bytes:
 def _verify(
     folder: int, name: str, entry: FileEntry, manifest: Manifest, known: stamp.Stamp | None, hard_links: bool
 ) -> tuple[stamp.Identity, bool]:
-    """Identity of the file, and whether it has external data. Hashes it unless its stamp still holds."""
+    """Identity of the file, and whether it has external data. Hashes it unless its stamp still holds.
+
+    Refuses an ONNX file that points outside the bundle, or has an op of ours without its body.
+    """
     with os.fdopen(open_plain(folder, name, hard_links=hard_links), "rb") as file:
         info = os.fstat(file.fileno())
         if info.st_size != entry.size:
@@ -223,4 +227,6 @@ def _verify(
         if not name.endswith(".onnx") or not info.st_size:
             return seen, False
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view, memoryview(view) as data:
-            return seen, refuse_outside(data, name, {n: f.size for n, f in manifest.files.items()})
+            outside = refuse_outside(data, name, {n: f.size for n, f in manifest.files.items()})
+            own_ops(data, name)
+            return seen, outside

@@ -6,8 +6,10 @@ SaccadeError                     exit  http
 │   ├── ImageError                  2   400   not a picture, or a damaged one
 │   │   └── ImageTooLarge           2   413   known from the header; nothing was decoded
 │   ├── TextError                   2   400   labels, prompts and token counts
+│   ├── PromptError                 2   400   points, boxes and masks that cannot be asked
 │   ├── SettingsError               2   400   an option or a SACCADE_* variable
-│   └── IndexFileError              2   400   a search index that does not fit or is damaged
+│   ├── IndexFileError              2   400   a search index that does not fit or is damaged
+│   └── AnnotationFileError         2   400   prompts, annotations or an annotation run that do not fit or are damaged
 ├── BundleError                     2   500   a bundle that cannot be trusted
 │   ├── ManifestError               2   500   bundle.json is not what docs/bundle.md says
 │   ├── CorruptBundle               2   500   a file is not the one that was written
@@ -19,9 +21,16 @@ SaccadeError                     exit  http
 │   └── ParityError                 2   500   the exported graph does not compute what the model does
 ├── KernelError                     2   500   a forced kernel that cannot run
 ├── Closed                          2   503   used after close()
+├── Dropped                         3   503   a request that the scheduler ended without a result
+│   ├── QueueFull                   3   429   not accepted; worth trying again after `retry_after_s`
+│   ├── DeadlineExceeded            3   504   too late, or known to become so
+│   ├── Superseded                  3   409   a newer request of its stream took its place
+│   └── Cancelled                   3   499   the scheduler was closed before it was done
 └── EnvironmentTrouble              3   503   the machine, not the request
     ├── MissingExtra                3   503   a library that an extra of saccade brings
     ├── EngineError                 3   503   no back end can run the graph, or one failed
+    │   └── BadOutput               3   500   an engine returned NaN or arrays of a wrong shape
+    ├── MemoryBudget                3   503   engines that do not fit into the byte budget
     ├── NoSpace                     3   507   the disk is full or not writable
     └── Offline                     3   503   the model hub cannot be reached
 """
@@ -92,6 +101,10 @@ class TextError(InputError):
     """Labels, prompts or templates that are empty, too long or too many."""
 
 
+class PromptError(InputError):
+    """Points, boxes or masks that do not fit the picture or the model, or mean nothing."""
+
+
 class SettingsError(InputError):
     """An option or environment variable with a value that means nothing."""
 
@@ -136,6 +149,14 @@ class IndexFileError(InputError):
     """A search index that is damaged, or was made with another model."""
 
 
+class AnnotationFileError(InputError):
+    """Prompts, annotations or a run's folder that are damaged or do not fit. `pointer` is the place in the JSON."""
+
+    def __init__(self, message: str, *, pointer: str = "", hint: str = ""):
+        super().__init__(message, hint=hint)
+        self.pointer = pointer
+
+
 class ExportError(SaccadeError):
     """A model that cannot become a bundle."""
 
@@ -164,6 +185,40 @@ class Closed(SaccadeError):
     exit_code, http_status = 2, 503
 
 
+class Dropped(SaccadeError):
+    """A request that the scheduler ended without a result; nothing is wrong with the request itself."""
+
+    exit_code, http_status = 3, 503
+
+
+class QueueFull(Dropped):
+    """As many requests are open as the scheduler accepts. `retry_after_s` estimates when there is room again."""
+
+    http_status = 429
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float = 0.0):
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(Dropped):
+    """The deadline passed, or measured run times say that it cannot be kept."""
+
+    http_status = 504
+
+
+class Superseded(Dropped):
+    """A newer request of the same stream took this one's place before it began."""
+
+    http_status = 409
+
+
+class Cancelled(Dropped):
+    """The scheduler was closed, without waiting or after waiting long enough."""
+
+    http_status = 499
+
+
 class EnvironmentTrouble(SaccadeError):
     """The machine, not the request: a missing library, a full disk, no network."""
 
@@ -183,6 +238,16 @@ class MissingExtra(EnvironmentTrouble):
 
 class EngineError(EnvironmentTrouble):
     """No back end can run the graph here, or a back end failed while it ran."""
+
+
+class BadOutput(EngineError):
+    """An engine returned something that cannot be its graph's output: a missing array, a wrong shape, NaN."""
+
+    http_status = 500
+
+
+class MemoryBudget(EnvironmentTrouble):
+    """An engine does not fit into the byte budget beside what is pinned or in use; nothing was evicted for it."""
 
 
 class NoSpace(EnvironmentTrouble):

@@ -18,6 +18,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from saccade.runtime.errors import BundleError, CorruptBundle, ForbiddenFile, InputError, NoSpace, UnsafePath
 from saccade.runtime.manifest import MANIFEST
@@ -144,12 +145,19 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 def write_file(target: Path, data: bytes) -> None:
     """Write one file so that its name never shows a part of it. Raises NoSpace."""
+    with writing(target) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[BinaryIO]:
+    """A file to write to that becomes `target` when the block ends well, and vanishes otherwise. Raises NoSpace."""
     with disk_trouble(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        fd, made = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        fd, made = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=target.parent)
         try:
             with os.fdopen(fd, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fchmod(fd, 0o644)
                 os.fsync(fd)

@@ -54,7 +54,7 @@ def external(data: bytes | memoryview, name: str) -> list[External]:
     """
     with memoryview(data) as view:  # given back even while an error's traceback still knows it: mmap waits for that
         try:
-            return list(_Scan(view).tensors())
+            return list(Scan(view).tensors())
         except ValueError as error:
             raise CorruptBundle(name, "an ONNX model", str(error)[:120]) from None
 
@@ -81,30 +81,34 @@ def refuse_outside(data: bytes | memoryview, name: str, sizes: Mapping[str, int]
     return bool(tensors)
 
 
-class _Scan:
+class Scan:
     """One walk over the bytes of a model; `left` is how many fields it may still meet."""
 
     def __init__(self, view: memoryview):
         self.view, self.left = view, _MAX_FIELDS
 
-    def tensors(self) -> Iterator[External]:
+    def messages(self) -> Iterator[tuple[str, int, int]]:
+        """Each message that _CHILDREN names, as (kind, start, end). Raises ValueError for what is not well-formed."""
         stack = [("model", 0, len(self.view), 0)]
         while stack:
             kind, start, end, depth = stack.pop()
             if depth > _MAX_DEPTH:
                 raise ValueError("nested too deeply")
-            if kind == "tensor":
-                yield from self.tensor(start, end)
-                continue
-            children, single = _CHILDREN[kind], set(_SINGLE.get(kind, ()))
+            yield kind, start, end
+            children, single = _CHILDREN.get(kind, {}), set(_SINGLE.get(kind, ()))
             seen = set()
-            for field, wire, low, high in self.fields(start, end):
+            for field, wire, low, high in self.fields(start, end) if children else ():
                 if field in children:
                     if wire != 2 or field in seen:
                         raise ValueError(f"field {field} of a {kind} is no message, or stands twice")
                     if field in single:
                         seen.add(field)
                     stack.append((children[field], low, high, depth + 1))
+
+    def tensors(self) -> Iterator[External]:
+        for kind, start, end in self.messages():
+            if kind == "tensor":
+                yield from self.tensor(start, end)
 
     def tensor(self, start: int, end: int) -> Iterator[External]:
         entries: dict[str, str] = {}

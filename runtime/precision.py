@@ -23,6 +23,9 @@ EMBEDDING_BUDGETS = {"cosine": 0.999}
 MASK_BUDGETS = {"mask_iou": 0.98}
 """Of models that segment: the mean overlap of a variant's masks with the trained model's, from the same prompts."""
 
+UNBUDGETED = 0.999
+"""The least golden figure of a family whose own budget is of another metric, such as the IoU of masks."""
+
 SLACK = 5e-4
 """Between two machines' int8 kernels, which round sums differently; it is half of what the default budget allows."""
 
@@ -102,11 +105,11 @@ def golden_passes(found: Measured, variant: Variant, budgets: Mapping[str, float
     """Whether a golden check went as well here as the export measured it, up to SLACK.
 
     The golden set has a few samples, so their mean may lie below a budget that the variant keeps over many: what counts
-    is that none is worse than the worst that was measured then, or that all are above the budget.
+    is that none is worse than the worst that was measured then, or that all are above the budget (UNBUDGETED without).
     """
     floors = [m.worst for m in variant.measured if m.metric == found.metric]
-    floors += [budgets[found.metric]] if found.metric in budgets else []
-    return found.worst >= min(floors, default=-np.inf) - SLACK
+    floors.append(budgets.get(found.metric, UNBUDGETED))
+    return found.worst >= min(floors) - SLACK
 
 
 def _rows(array: Array) -> np.ndarray:

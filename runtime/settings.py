@@ -37,15 +37,19 @@ def _cache() -> Path:
 
 TABLE: dict[str, Setting] = {
     "SACCADE_BACKEND": Setting(
-        str, lambda: "", "back end for every graph: onnxruntime or null; empty means the first usable"
+        str, lambda: "", "back end for every graph: onnxruntime, openvino or null; empty means the first usable"
     ),
     "SACCADE_CACHE": Setting(
-        Path, _cache, "private folder for verification stamps; must belong to the user, mode 0700"
+        Path, _cache, "private folder for stamps and own kernels; must belong to the user, mode 0700"
     ),
-    "SACCADE_KERNEL": Setting(str, lambda: "", "kernels to force, as op:candidate pairs with commas between"),
+    "SACCADE_KERNEL": Setting(
+        str, lambda: "", "kernels to force, as op:candidate pairs with commas between; in a graph body or custom"
+    ),
     "SACCADE_MAX_PIXELS": Setting(_count, lambda: 64_000_000, "largest picture that is decoded, in pixels"),
     "SACCADE_MAX_FILE_BYTES": Setting(_count, lambda: 256 << 20, "largest picture file that is read, in bytes"),
-    "SACCADE_PRECISION": Setting(str, lambda: "", "precision for every graph: fp32, fp16 or int8; empty means fp32"),
+    "SACCADE_PRECISION": Setting(
+        str, lambda: "", "precision for every graph: fp32, bf16, fp16 or int8; empty means fp32"
+    ),
     "SACCADE_THREADS": Setting(_count, lambda: 0, "threads an engine may use; 0 means all cores it may run on"),
 }
 

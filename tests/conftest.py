@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,3 +37,36 @@ def pictures() -> list[Path]:
     from saccade.zoo.shipped import pictures
 
     return pictures()
+
+
+@pytest.fixture(scope="session")
+def toy_sam(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SAM of a few ONNX nodes (tests/toy_sam.py)."""
+    target = tmp_path_factory.mktemp("toy") / "toy.bundle"
+    toy().write_toy(target)
+    return target
+
+
+def toy() -> Any:
+    """tests/toy_sam.py as a module: with importmode=importlib there is no package to import it from."""
+    pytest.importorskip("onnx")
+    spec = importlib.util.spec_from_file_location("toy_sam", Path(__file__).with_name("toy_sam.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def sam_bundle(request: pytest.FixtureRequest) -> Path:
+    """The shipped tiny SAM; in a build that has none, the toy."""
+    from saccade.zoo.shipped import bundle_path, names
+
+    return bundle_path("sam-tiny") if "sam-tiny" in names() else request.getfixturevalue("toy_sam")
+
+
+@pytest.fixture(scope="session")
+def write_toy() -> Any:
+    """toy_sam.write_toy, for tests that want another one."""
+    return toy().write_toy

@@ -1,4 +1,4 @@
-"""The README's blocks marked `run` are run, as they stand, in a folder that has what they name."""
+"""The blocks marked `run` of the README and of docs/ are run, as they stand, in a folder that has what they name."""
 
 import re
 import shlex
@@ -10,11 +10,19 @@ import pytest
 from saccade.cli import run
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"^```(sh|python) run\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]
+FOUND = re.compile(r"^```(sh|python) run\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCKS = [(page, *block) for page in PAGES for block in FOUND.findall((ROOT / page).read_text())]
+
+
+def blocks(wanted):
+    """(page, text) of the blocks in that language, told apart by page and number."""
+    found = [(page, text) for page, language, text in BLOCKS if language == wanted]
+    return [pytest.param(page, text, id=f"{page}-{number}") for number, (page, text) in enumerate(found)]
 
 
 @pytest.fixture
-def folder(tmp_path, pictures, clip_bundle, monkeypatch):
+def folder(tmp_path, pictures, clip_bundle, sam_bundle, monkeypatch):
     (tmp_path / "photos").mkdir()
     for picture in pictures[:4]:
         shutil.copy(picture, tmp_path / "photos")
@@ -23,16 +31,17 @@ def folder(tmp_path, pictures, clip_bundle, monkeypatch):
     (tmp_path / "captions.txt").write_text("a red circle\na blue star\n")
     (tmp_path / "zoo").symlink_to(ROOT / "zoo")
     shutil.copytree(clip_bundle, tmp_path / "clip.bundle")
+    shutil.copytree(sam_bundle, tmp_path / "sam.bundle")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_there_are_blocks():
-    assert {language for language, _ in BLOCKS} == {"sh", "python"}
+    assert {(page, language) for page, language, _ in BLOCKS} >= {("README.md", "sh"), ("README.md", "python")}
 
 
-@pytest.mark.parametrize("block", [b for language, b in BLOCKS if language == "sh"])
-def test_shell_blocks(block, folder, capfd):
+@pytest.mark.parametrize(("page", "block"), blocks("sh"))
+def test_shell_blocks(page, block, folder, capfd):
     if "export" in block:
         pytest.importorskip("torch")
         shutil.rmtree(folder / "clip.bundle")
@@ -42,13 +51,13 @@ def test_shell_blocks(block, folder, capfd):
         assert run(arguments) == 0, capfd.readouterr().err
 
 
-@pytest.mark.parametrize("block", [b for language, b in BLOCKS if language == "python"])
-def test_python_blocks(block, folder, capfd):
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+@pytest.mark.parametrize(("page", "block"), blocks("python"))
+def test_python_blocks(page, block, folder, capfd):
+    exec(compile(block, page, "exec"), {"__name__": "readme"})
     assert capfd.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     for link in re.findall(r"\]\(([^)#:]+)\)", text):

@@ -1,6 +1,7 @@
-"""The figures in a checkpoint's metrics.json: `python -m zoo.metrics zoo/checkpoints/clip-tiny` measures them again.
+"""The figures in a checkpoint's metrics.json: `python -m zoo.metrics sam` measures them again.
 
-With --write the file is brought up to date; how the checkpoint was trained (run, curve) stays as it is.
+With --bundle the bundle made of it is measured, each precision. With --write the file is brought up to date; how the
+checkpoint was trained (run, curve) stays as it is.
 """
 
 from __future__ import annotations
@@ -12,40 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from saccade.zoo.evaluate import (
-    EncodeImage,
-    EncodeText,
-    Labelled,
-    labelled_pictures,
-    retrieval,
-    retrieval_pictures,
-    zero_shot,
-)
-from saccade.zoo.scene import LEVELS
+from saccade.zoo.families import FAMILIES, checkpoint_of
 
 if TYPE_CHECKING:
     import torch
 
-SEED = 1000  # of every figure that is reported; the curve of a run uses another
 
-
-def quick_metrics(encode_image: EncodeImage, encode_text: EncodeText) -> dict[str, float]:
-    """A few seconds' worth, for the curve: zero-shot accuracy on 640 and recall on 64 pictures."""
-    accuracy = {
-        f"{pairs} {level}": zero_shot(encode_image, encode_text, labelled_pictures(640, level, 7, pairs=pairs))
-        for pairs, level in (("held-out", "easy"), ("held-out", "middle"), ("held-out", "hard"), ("seen", "middle"))
-    }
-    among_all = labelled_pictures(640, "middle", 7, pairs="held-out", among="any")
-    accuracy["held-out middle among all 72"] = zero_shot(encode_image, encode_text, among_all)
-    recall = retrieval(encode_image, encode_text, retrieval_pictures(64, "middle", 7))
-    return {**accuracy, "text to image R@1": recall.text_to_image, "image to text R@1": recall.image_to_text}
-
-
-def clip_metrics(model: torch.nn.Module, encode_image: EncodeImage, encode_text: EncodeText) -> dict[str, Any]:
-    """Everything that is reported of a CLIP checkpoint, on pictures that training and curve never saw."""
+def setting(model: torch.nn.Module) -> dict[str, Any]:
+    """What figures were measured of and with."""
     import torch
     import transformers
 
@@ -53,69 +29,48 @@ def clip_metrics(model: torch.nn.Module, encode_image: EncodeImage, encode_text:
         "parameters": sum(p.numel() for p in model.parameters()),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__},
         "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-        "zero_shot": _zero_shot(encode_image, encode_text),
-        "retrieval": _retrieval(encode_image, encode_text),
     }
-
-
-def _zero_shot(encode_image: EncodeImage, encode_text: EncodeText) -> dict[str, Any]:
-    def accuracy(level: str, pairs: str, n: int = 1152, **options: Any) -> float:
-        return round(zero_shot(encode_image, encode_text, labelled_pictures(n, level, SEED, pairs=pairs, **options)), 4)
-
-    large = labelled_pictures(1152, "middle", SEED, pairs="held-out", size=256)
-    shrunk = Labelled(_shrink(large.pixels), large.labels, large.texts)
-    return {
-        "pictures": 1152,
-        "seed": SEED,
-        "held_out_32_way": {level: accuracy(level, "held-out") for level in LEVELS},
-        "seen_40_way": {level: accuracy(level, "seen") for level in LEVELS},
-        "held_out_among_all_72": {level: accuracy(level, "held-out", among="any") for level in LEVELS},
-        "seen_among_all_72": {level: accuracy(level, "seen", among="any") for level in LEVELS},
-        "held_out_32_way_middle_drawn_at_256": round(zero_shot(encode_image, encode_text, shrunk), 4),
-        "held_out_32_way_middle_by_template": {
-            template: accuracy("middle", "held-out", template=template)
-            for template in ("{}", "a picture of {}", "a photo of {}.", "there is {}")
-        },
-    }
-
-
-def _retrieval(encode_image: EncodeImage, encode_text: EncodeText) -> dict[str, Any]:
-    figures: dict[str, Any] = {"level": "middle", "things": "1 or 2", "seed": SEED}
-    for size in (64, 200):
-        found = retrieval(encode_image, encode_text, retrieval_pictures(size, "middle", SEED))
-        figures[f"of_{size}"] = {
-            "text_to_image_r1": round(found.text_to_image, 4), "image_to_text_r1": round(found.image_to_text, 4)
-        }  # fmt: skip
-    return figures
-
-
-def _shrink(pixels: NDArray[np.uint8], size: int = 64) -> NDArray[np.uint8]:
-    resized = [Image.fromarray(p).resize((size, size), Image.Resampling.BICUBIC) for p in pixels]
-    return np.stack([np.asarray(p) for p in resized])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m zoo.metrics", description="measure a CLIP checkpoint of the zoo")
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(prog="python -m zoo.metrics", description="measure a checkpoint of the zoo")
+    parser.add_argument("family", choices=sorted(FAMILIES))
+    parser.add_argument("--checkpoint", type=Path, help="the folder; by default the committed one")
     parser.add_argument("--write", action="store_true", help="into the folder's metrics.json")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bundle", type=Path, help="measure this bundle of it")
     options = parser.parse_args(arguments)
-    measured = _measure(options.folder)
+    folder = options.checkpoint or checkpoint_of(options.family)
+    measured = measure(options.family, folder, options.threads, options.bundle)
     if options.write:
-        path = options.folder / "metrics.json"
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        measured = {"run": kept.get("run", {}), **measured, "curve": kept.get("curve", [])}
-        path.write_text(json.dumps(measured, indent=2) + "\n")
+        write(folder, measured)
     print(json.dumps(measured, indent=2))
     return 0
 
 
-def _measure(folder: Path) -> dict[str, Any]:
-    from transformers import CLIPModel, CLIPTokenizer
+def measure(name: str, folder: Path, threads: int, bundle: Path | None = None) -> dict[str, Any]:
+    """Everything that is reported of a checkpoint, measured now; or of a bundle, under "bundle".
 
-    from saccade.zoo.recipes.clip import encoders
+    Raises SystemExit for a bundle of a family whose bundles carry their figures.
+    """
+    import torch
 
-    model = CLIPModel.from_pretrained(folder).eval()
-    return clip_metrics(model, *encoders(model, CLIPTokenizer.from_pretrained(folder)))
+    torch.set_num_threads(threads)
+    family = FAMILIES[name]()
+    if bundle is None:
+        return family.measure(family.load(folder))
+    if family.measure_bundle is None:
+        raise SystemExit(f"the figures of a {name} bundle are in its bundle.json: saccade inspect {bundle}")
+    return {"bundle": family.measure_bundle(bundle)}
+
+
+def write(folder: Path, measured: dict[str, Any]) -> None:
+    """Bring metrics.json up to date; what was not measured now stays as it is, and the curve stays last."""
+    path = folder / "metrics.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    whole = {**kept, **measured}
+    whole["curve"] = whole.pop("curve", [])
+    path.write_text(json.dumps(whole, indent=2) + "\n")
 
 
 if __name__ == "__main__":

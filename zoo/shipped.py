@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from saccade.runtime.errors import InputError
 
@@ -27,23 +28,35 @@ def bundle_path(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a shipped picture shows: a caption, and the label ("a red circle") of each of its objects."""
+    """What a shipped picture shows: a caption, the label ("a red circle") of each of its objects, and of each the box.
+
+    boxes: x0 y0 x1 y1 in pixels, of what is visible; parts: whether the object is a part on the one before it
+    """
 
     caption: str
     labels: tuple[str, ...]
+    boxes: tuple[tuple[int, int, int, int], ...]
+    parts: tuple[bool, ...]
 
 
 def truth() -> dict[str, Truth]:
     """What each shipped picture shows, by file name."""
     rows = json.loads((_HERE / "pictures" / "captions.json").read_text())["pictures"]
-    return {
-        row["file"]: Truth(row["caption"], tuple(_named(thing["label"]) for thing in row["things"])) for row in rows
-    }
+    return {row["file"]: _truth(row["caption"], row["things"]) for row in rows}
 
 
 def pictures() -> list[Path]:
     """The shipped pictures, sorted by name."""
     return sorted((_HERE / "pictures").glob("*.png"))
+
+
+def _truth(caption: str, things: list[dict[str, Any]]) -> Truth:
+    return Truth(
+        caption,
+        tuple(_named(thing["label"]) for thing in things),
+        tuple((thing["box"][0], thing["box"][1], thing["box"][2], thing["box"][3]) for thing in things),
+        tuple(thing["part_of"] >= 0 for thing in things),
+    )
 
 
 def _named(label: str) -> str:

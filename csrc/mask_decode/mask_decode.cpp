@@ -5,10 +5,12 @@
 #include <array>
 #include <cmath>
 #include <exception>
+#include <string>
 #include <vector>
 
 #include "axis.h"
 #include "candidates.h"
+#include "parallel.h"
 #include "plan.h"
 #include "runs.h"
 #include "status.h"
@@ -18,6 +20,8 @@ namespace saccade::mask_decode {
 extern const Kernel base;
 #ifdef SACCADE_X86
 extern const Kernel avx2, avx512;
+#elif defined(SACCADE_NEON)
+extern const Kernel neon;
 #endif
 
 namespace {
@@ -26,6 +30,8 @@ const Candidate<Kernel> CANDIDATES[] = {
 #ifdef SACCADE_X86
     {"avx512", lacks_avx512, &avx512},
     {"avx2", lacks_avx2, &avx2},
+#elif defined(SACCADE_NEON)
+    {"neon", runs_anywhere, &neon},
 #endif
     {"base", runs_anywhere, &base},
 };
@@ -69,8 +75,7 @@ const Axes& axes_of(const saccade_mask_request& r) {
 // A plan with what it points to, and the scratch for it.
 class Work {
   public:
-    explicit Work(const saccade_mask_request& r) {
-        const Axes& axes = axes_of(r);
+    Work(const saccade_mask_request& r, const Axes& axes) {
         const int64_t height = r.original[0], width = r.original[1];
         for (int64_t y = 0; y < height; ++y) {
             const int32_t first = axes.y.first[static_cast<size_t>(y)];
@@ -149,26 +154,49 @@ void summarise(const Work& work, int32_t* box, int64_t* area, float* stability) 
     box[3] = static_cast<int32_t>(64 * bottom + 63 - __builtin_clzll(s.seen[bottom]));
 }
 
-int run(const Kernel& kernel, const saccade_mask_request& r) {
-    Work work(r);
-    Runs runs;
+// One mask; its run lengths are in `runs` until the next.
+void decode(const Kernel& kernel, const saccade_mask_request& r, int64_t m, Work& work, Runs& runs) {
     const Plan& plan = work.plan;
+    const float* low = r.low + m * plan.low_height * plan.low_width;
+    uint8_t* dense = r.dense ? r.dense[m] : nullptr;
+    work.start();
+    runs.clear();
+    kernel.judge(plan, low, work.scratch);
+    for (int64_t x = 0; x < plan.width; x += STRIP) {
+        const int64_t edges = kernel.strip(plan, low, x, dense != nullptr, work.scratch);
+        runs.change(work.scratch.edges, edges, x * plan.height);
+        if (dense) draw(plan, work.scratch.bits[MASK], x, dense);
+    }
+    const uint32_t end = 0;
+    runs.change(&end, 1, plan.height * plan.width);
+    summarise(work, r.boxes + 4 * m, r.area + m, r.stability + m);
+}
+
+int run(const Kernel& kernel, const saccade_mask_request& r) {
+    Work work(r, axes_of(r));
+    Runs runs;
     for (int64_t m = 0; m < r.masks; ++m) {
-        const float* low = r.low + m * plan.low_height * plan.low_width;
-        uint8_t* dense = r.dense ? r.dense[m] : nullptr;
-        work.start();
-        runs.clear();
-        kernel.judge(plan, low, work.scratch);
-        for (int64_t x = 0; x < plan.width; x += STRIP) {
-            const int64_t edges = kernel.strip(plan, low, x, dense != nullptr, work.scratch);
-            runs.change(work.scratch.edges, edges, x * plan.height);
-            if (dense) draw(plan, work.scratch.bits[MASK], x, dense);
-        }
-        const uint32_t end = 0;
-        runs.change(&end, 1, plan.height * plan.width);
-        summarise(work, r.boxes + 4 * m, r.area + m, r.stability + m);
+        decode(kernel, r, m, work, runs);
         if (r.take(r.context, runs.text(), runs.size())) return SACCADE_MEMORY;
     }
+    return SACCADE_OK;
+}
+
+// A part takes each parts-th mask, since neighbours are often of one size; texts wait until they can go in order.
+int run_in_parts(const Kernel& kernel, const saccade_mask_request& r, int64_t parts) {
+    const Axes& axes = axes_of(r);
+    std::vector<std::string> texts(static_cast<size_t>(r.masks));
+    const int status = in_parts(r.parallel, parts, [&](int64_t part) {
+        Work work(r, axes);
+        Runs runs;
+        for (int64_t m = part; m < r.masks; m += parts) {
+            decode(kernel, r, m, work, runs);
+            texts[static_cast<size_t>(m)].assign(runs.text(), static_cast<size_t>(runs.size()));
+        }
+    });
+    if (status != SACCADE_OK) return status;
+    for (const std::string& text : texts)
+        if (r.take(r.context, text.data(), static_cast<int64_t>(text.size()))) return SACCADE_MEMORY;
     return SACCADE_OK;
 }
 
@@ -186,10 +214,24 @@ int saccade_mask_decode(const char* candidate, const struct saccade_mask_request
     if (!chosen) return saccade::fail(OP, SACCADE_UNUSABLE, "the candidate is unknown or cannot run on this CPU");
     int status = SACCADE_MEMORY;
     try {
-        status = ours::run(*chosen, *request);
+        const int64_t parts = request->parallel.run ? std::min(request->parts, request->masks) : 1;
+        status = parts > 1 ? ours::run_in_parts(*chosen, *request, parts) : ours::run(*chosen, *request);
     } catch (const std::exception&) {  // only allocation throws
     }
     return status == SACCADE_OK ? status : saccade::fail(OP, status, "out of memory");
+}
+
+int64_t saccade_mask_text(const uint32_t* edges, int64_t count, int64_t pixels, char* text) {
+    try {
+        ours::Runs runs;
+        const uint32_t end = 0;
+        runs.change(edges, count, 0);
+        runs.change(&end, 1, pixels);
+        std::copy(runs.text(), runs.text() + runs.size(), text);
+        return runs.size();
+    } catch (const std::exception&) {  // only allocation throws
+        return -1;
+    }
 }
 
 const char* saccade_mask_decode_candidate(int index) { return saccade::name_of(ours::CANDIDATES, index); }

@@ -18,6 +18,8 @@ namespace saccade::nms {
 extern const Kernel base;
 #ifdef SACCADE_X86
 extern const Kernel avx2, avx512;
+#elif defined(SACCADE_NEON)
+extern const Kernel neon;
 #endif
 
 namespace {
@@ -26,6 +28,8 @@ const Candidate<Kernel> CANDIDATES[] = {
 #ifdef SACCADE_X86
     {"avx512", lacks_avx512, &avx512},
     {"avx2", lacks_avx2, &avx2},
+#elif defined(SACCADE_NEON)
+    {"neon", runs_anywhere, &neon},
 #endif
     {"base", runs_anywhere, &base},
 };

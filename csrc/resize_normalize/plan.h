@@ -39,6 +39,7 @@ struct Plan {
     float floats[3][256];  // what each byte becomes, a channel
     uint16_t halves[3][256];
     uint16_t pad_half;
+    int64_t from, to;  // outputs of the y axis that this part computes; rows beside 0..y.count go with the nearest part
 };
 
 struct Kernel {

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "parallel.h"
 #include "status.h"
 #include "taps.h"
 
@@ -16,9 +17,13 @@ namespace saccade::resize_normalize {
 extern const Kernel base;
 #ifdef SACCADE_X86
 extern const Kernel avx2, avx512vnni;
+#elif defined(SACCADE_NEON)
+extern const Kernel neon;
 #endif
 
 namespace {
+
+constexpr int LEAST_ROWS = 16;  // of a part: each makes its own tables, and some source rows twice
 
 int fail(int status, const char* text) { return saccade::fail("resize_normalize", status, text); }
 
@@ -41,6 +46,8 @@ const Candidate CANDIDATES[] = {
      &avx512vnni, (127 << 16) + (127 << 8) + 127},
     {"avx2", [] { return __builtin_cpu_supports("x86-64-v3") ? "" : "the CPU lacks x86-64-v3 (avx2, fma, f16c)"; },
      &avx2, 32767 << 11},
+#elif defined(SACCADE_NEON)
+    {"neon", [] { return ""; }, &neon, std::numeric_limits<int32_t>::max()},
 #endif
     {"base", [] { return ""; }, &base, std::numeric_limits<int32_t>::max()},
 };
@@ -136,7 +143,7 @@ struct Keep {
     }
 };
 
-void run(const Candidate& candidate, const saccade_resize_request& r) {
+int run(const Candidate& candidate, const saccade_resize_request& r) {
     thread_local Keep keep;
     Plan plan;
     Span rows = inside(r.crop[0], r.crop[2], r.resized[0]), columns = inside(r.crop[1], r.crop[3], r.resized[1]);
@@ -160,8 +167,17 @@ void run(const Candidate& candidate, const saccade_resize_request& r) {
     if (r.output != SACCADE_UINT8) fill_tables(r, plan);
     const bool fits = std::max(plan.x.widest, plan.y.widest) <= candidate.widest;
     const Kernel& kernel = fits ? *candidate.kernel : base;
-    kernel.run(plan, keep.aligned(kernel.scratch_bytes(plan)));
+    const int64_t parts = r.parallel.run ? std::clamp<int64_t>(r.parts, 1, std::max(plan.y.count / LEAST_ROWS, 1)) : 1;
+    const size_t bytes = (kernel.scratch_bytes(plan) + 63) / 64 * 64;
+    uint8_t* scratch = keep.aligned(bytes * static_cast<size_t>(parts));
+    const int status = in_parts(r.parallel, parts, [&](int64_t part) {
+        Plan own = plan;
+        own.from = plan.y.count * part / parts;
+        own.to = plan.y.count * (part + 1) / parts;
+        kernel.run(own, scratch + bytes * static_cast<size_t>(part));
+    });
     keep.shrink();
+    return status;
 }
 
 }  // namespace
@@ -176,11 +192,10 @@ int saccade_resize_normalize(const char* candidate, const struct saccade_resize_
     const ours::Candidate* chosen = ours::choose(candidate);
     if (!chosen) return ours::fail(SACCADE_UNUSABLE, "the candidate is unknown or cannot run on this CPU");
     try {
-        ours::run(*chosen, *request);
+        if (ours::run(*chosen, *request) == SACCADE_OK) return SACCADE_OK;
     } catch (const std::exception&) {  // only allocation throws
-        return ours::fail(SACCADE_MEMORY, "out of memory for scratch");
     }
-    return SACCADE_OK;
+    return ours::fail(SACCADE_MEMORY, "out of memory for scratch");
 }
 
 const char* saccade_resize_normalize_candidate(int index) {

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "backwards.h"
+#include "digest.h"
 #include "saccade/mask_decode.h"
 
 namespace {
@@ -146,15 +148,25 @@ void is_consistent(const Problem& p, const Result& result, const std::string& wh
 
 void candidates_agree(unsigned seed, int count) {
     std::mt19937 random(seed);
+    Digest digest;
     for (int i = 0; i < count; ++i) {
         const Problem problem = make(random);
         const Result expected = run("base", problem);
         const std::string where = ", seed " + std::to_string(seed) + ", case " + std::to_string(i);
         is_consistent(problem, expected, "base" + where);
-        for (int c = 0; const char* name = saccade_mask_decode_candidate(c); ++c)
-            if (!*saccade_mask_decode_unusable(c))
-                expect(run(name, problem) == expected, std::string(name) + " differs" + where);
+        for (const std::string& text : expected.counts) digest.add(text);
+        digest.add(expected.area);
+        digest.add(expected.stability);
+        Problem split = problem;
+        split.request.parallel.run = backwards;
+        split.request.parts = 2 + i % 3;
+        for (int c = 0; const char* name = saccade_mask_decode_candidate(c); ++c) {
+            if (*saccade_mask_decode_unusable(c)) continue;
+            expect(run(name, problem) == expected, std::string(name) + " differs" + where);
+            expect(run(name, split) == expected, std::string(name) + " in parts differs" + where);
+        }
     }
+    digest.print();
 }
 
 void wrong_requests_are_refused() {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "digest.h"
 #include "saccade/nms.h"
 
 namespace {
@@ -76,10 +77,12 @@ std::vector<int64_t> plain(const Problem& p, bool classes) {
 
 void candidates_agree(unsigned seed, int count) {
     std::mt19937 random(seed);
+    Digest digest;
     for (int i = 0; i < count; ++i) {
         const Problem p = make(random);
         const bool classes = random() % 2;
         const std::vector<int64_t> expected = plain(p, classes);
+        digest.add(expected);
         for (int c = 0; const char* name = saccade_nms_candidate(c); ++c) {
             if (*saccade_nms_unusable(c)) continue;
             std::vector<int64_t> kept(static_cast<size_t>(std::min(p.limit, p.count())));
@@ -97,6 +100,7 @@ void candidates_agree(unsigned seed, int count) {
                                          std::to_string(i) + " of " + std::to_string(p.count()) + " boxes");
         }
     }
+    digest.print();
 }
 
 void wrong_requests_are_refused() {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "backwards.h"
+#include "digest.h"
 #include "saccade/resize_normalize.h"
 
 namespace {
@@ -81,15 +83,22 @@ std::vector<uint8_t> run(const char* candidate, Problem& problem) {
 
 void candidates_agree(unsigned seed, int count) {
     std::mt19937 random(seed);
+    Digest digest;
     for (int i = 0; i < count; ++i) {
         Problem problem = make(random);
         const std::vector<uint8_t> expected = run("base", problem);
+        digest.add(expected);
         for (int c = 0; const char* name = saccade_resize_normalize_candidate(c); ++c) {
             if (*saccade_resize_normalize_unusable(c)) continue;
-            expect(run(name, problem) == expected,
-                   std::string(name) + " differs, seed " + std::to_string(seed) + ", case " + std::to_string(i));
+            const std::string where = ", seed " + std::to_string(seed) + ", case " + std::to_string(i);
+            expect(run(name, problem) == expected, std::string(name) + " differs" + where);
+            Problem split = problem;
+            split.request.parallel.run = backwards;
+            split.request.parts = 2 + i % 5;
+            expect(run(name, split) == expected, std::string(name) + " in parts differs" + where);
         }
     }
+    digest.print();
 }
 
 // Halving with `box` is the mean of four bytes, rounded twice: across, then down.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from saccade.kernels import gpu, native
 from saccade.runtime.errors import SpecError
 
 MOST = 65_535  # pixels a side
@@ -14,7 +15,10 @@ PIXELS = (1 << 31) - 1  # of the original
 
 
 class Request(NamedTuple):
-    """Sizes are (height, width). boxes, area and stability are filled; so is dense (D, H, W) bool, by `places`."""
+    """Sizes are (height, width). boxes, area and stability are filled; so is dense (D, H, W) bool, by `places`.
+
+    low and dense are NumPy's, or both CuPy's.
+    """
 
     low: np.ndarray  # (M, h, w) float32, C-contiguous
     model: tuple[int, int]
@@ -26,12 +30,17 @@ class Request(NamedTuple):
     stability: np.ndarray  # (M,) float32
     places: np.ndarray  # (M,) int64: where in `dense` a mask goes, -1 for none
     dense: np.ndarray
+    threads: int
 
 
-def check(low: Any, model: Any, valid: Any, original: Any, threshold: Any, offset: Any, dense: Any) -> Request:
+def check(
+    low: Any, model: Any, valid: Any, original: Any, threshold: Any, offset: Any, dense: Any, threads: Any
+) -> Request:
     """The request that these arguments of mask_decode make. Raises SpecError."""
-    if not isinstance(low, np.ndarray) or low.dtype != np.float32 or low.ndim != 3:
-        given = f"{low.shape} {low.dtype}" if isinstance(low, np.ndarray) else type(low).__name__
+    if gpu.on_device(low):
+        low = gpu.take(low)
+    if not gpu.is_array(low) or low.dtype != np.float32 or low.ndim != 3:
+        given = f"{low.shape} {low.dtype}" if gpu.is_array(low) else type(low).__name__
         raise _wrong("low", given, "a NumPy array (M, h, w) float32")
     model, valid, original = _size("model", model), _size("valid", valid), _size("original", original)
     if not all(1 <= side <= most for side, most in zip(low.shape[1:], model, strict=True)):
@@ -45,9 +54,10 @@ def check(low: Any, model: Any, valid: Any, original: Any, threshold: Any, offse
     places = np.full(masks, -1, np.int64)
     places[chosen] = np.arange(len(chosen))
     return Request(
-        np.ascontiguousarray(low), model, valid, original, _thresholds(threshold, offset),
+        gpu.contiguous(low), model, valid, original, _thresholds(threshold, offset),
         np.zeros((masks, 4), np.int32), np.zeros(masks, np.int64), np.zeros(masks, np.float32), places,
-        np.empty((len(chosen), *original), np.bool_),
+        (gpu.cupy() if gpu.on_device(low) else np).empty((len(chosen), *original), np.bool_),
+        native.thread_count("mask_decode", threads),
     )  # fmt: skip
 
 

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from saccade.kernels import native
+from saccade.kernels import gpu, native
 from saccade.kernels.dispatch import Candidate, pick
-from saccade.kernels.nms import reference
+from saccade.kernels.nms import launch, reference
 from saccade.runtime.errors import SpecError
 
 MOST = (1 << 31) - 1  # boxes
 
 
 class Request(NamedTuple):
-    """boxes (N, 4) float32, scores (N,) float32, classes (N,) int64 or None, all C-contiguous."""
+    """boxes (N, 4) float32, scores (N,) float32, classes (N,) int64 or None, all C-contiguous, all on one side."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -31,7 +31,8 @@ def _run(name: str, r: Request) -> np.ndarray:
 
 
 CANDIDATES = (
-    *(native.candidate("nms", name, _run) for name in ("avx512", "avx2", "base")),
+    *launch.CANDIDATES,
+    *(native.candidate("nms", name, _run) for name in ("avx512", "avx2", "neon", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 
@@ -47,12 +48,13 @@ def nms(
 ) -> np.ndarray:
     """Indices of the boxes that stay, (K,) int64, by descending score; equal scores by index.
 
+    Arrays are NumPy's, or all on a GPU: CuPy's or any with __cuda_array_interface__; the result is where they are.
     boxes: (N, 4) float32, x1 y1 x2 y2; a box that is inverted or holds NaN suppresses nothing and stays
     scores: (N,) float32; a NaN drops its box
     classes: (N,) integers, any values; boxes of two classes never suppress each other. None: all are of one class
     iou: 0 to 1, rounded to float32; a box goes if its overlap with a better one that stayed is greater
     limit: most boxes to keep; none further down are looked at
-    impl: a candidate to force: avx512, avx2, base or reference
+    impl: a candidate to force: avx512, avx2, neon, base or reference; on a GPU cuda or triton
     Raises SpecError for arguments that do not fit, KernelError if `impl` cannot run.
     """
     request = _check(boxes, scores, classes, iou, limit)
@@ -64,6 +66,8 @@ def _check(boxes: Any, scores: Any, classes: Any, iou: Any, limit: Any) -> Reque
     boxes = _array("boxes", boxes, "f", (None, 4))
     count = len(boxes)
     scores = _array("scores", scores, "f", (count,))
+    if apart := gpu.together({"boxes": boxes, "scores": scores, "classes": classes}):
+        raise _wrong(apart, "it on another side than the boxes", "all on the host or all on a GPU")
     if classes is not None:
         classes = _array("classes", classes, "iu", (count,)).astype(np.int64, copy=False)
     try:
@@ -78,17 +82,19 @@ def _check(boxes: Any, scores: Any, classes: Any, iou: Any, limit: Any) -> Reque
     return Request(boxes, scores, classes, threshold, min(most, count))
 
 
-def _array(name: str, array: Any, kinds: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    given = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+def _array(name: str, array: Any, kinds: str, shape: tuple[int | None, ...]) -> Any:
+    if gpu.on_device(array):
+        array = gpu.take(array)
+    given = f"{array.shape} {array.dtype}" if gpu.is_array(array) else type(array).__name__
     wanted = f"({', '.join('N' if n is None else str(n) for n in shape)}) " + (
         "float32" if kinds == "f" else "integers"
     )
-    fits = isinstance(array, np.ndarray) and array.ndim == len(shape) and array.dtype.kind in kinds
+    fits = gpu.is_array(array) and array.ndim == len(shape) and array.dtype.kind in kinds
     if not fits or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
         raise _wrong(name, given, f"a NumPy array {wanted}")
     if kinds == "f" and array.dtype != np.float32:  # rounding scores could change ties, so it is the caller's to do
         raise _wrong(name, given, f"a NumPy array {wanted}: {name}.astype(np.float32)")
-    return np.ascontiguousarray(array)
+    return gpu.contiguous(array)
 
 
 def _wrong(name: str, given: Any, allowed: str) -> SpecError:

@@ -23,11 +23,6 @@ class Case(NamedTuple):
     spread: float = 1.0
     bias: float = 1.0
 
-    @property
-    def flop(self) -> int:
-        """Of the two products, 2 a multiply-add; softmax and biases are not counted."""
-        return 4 * self.batch * self.heads * (self.grid[0] * self.grid[1]) ** 2 * self.dim
-
 
 BENCHMARKS = (
     Case("SAM-B global", 1, 12, (64, 64), 64),
@@ -69,3 +64,9 @@ def inputs(case: Case, seed: int = 0, dtype: str = "float32") -> tuple[np.ndarra
         (rng.standard_normal((*outer, width), np.float32) * np.float32(spread)).astype(dtype)
         for width, spread in zip(widths, spreads, strict=True)
     )
+
+
+def work(case: Case, size: int = 4) -> tuple[int, int]:
+    """Least bytes, each array once with items of `size` bytes, and operations: the two products, 2 a multiply-add."""
+    places, heads = case.grid[0] * case.grid[1], case.batch * case.heads
+    return heads * places * (4 * case.dim + sum(case.grid)) * size, 4 * heads * places**2 * case.dim

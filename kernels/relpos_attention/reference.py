@@ -1,4 +1,4 @@
-"""relpos_attention, the specification: MViTv2's decomposed relative positions (arXiv 2112.01526, eq. 4) as SAM has them.
+"""relpos_attention, the specification: decomposed relative positions (MViTv2, arXiv 2112.01526, eq. 4) as SAM has them.
 
     s[n, m] = scale · q[n]·k[m] + rh[n, m // Wk] + rw[n, m % Wk]        out[n] = Σₘ softmax(s[n])[m] · v[m]
 
@@ -33,5 +33,5 @@ def run(r: Request) -> None:
     """Fills `r.out`, head by head; half precision is computed in float32 and rounded once."""
     wide = np.float32 if r.q.dtype == np.float16 else r.q.dtype
     for place in np.ndindex(r.q.shape[:2]):
-        arrays = (array[place].astype(wide, copy=False) for array in (r.q, r.k, r.v, r.rh, r.rw))
-        r.out[place] = attend(*arrays, r.scale)
+        q, k, v, rh, rw = (array[place].astype(wide, copy=False) for array in (r.q, r.k, r.v, r.rh, r.rw))
+        r.out[place] = attend(q, k, v, rh, rw, r.scale)

@@ -43,6 +43,24 @@ ODD = (
 )
 
 
+def work(case: Case) -> tuple[int, int]:
+    """Bytes: the source that the crop needs, and the floats. Operations: 2 a tap that is not 0, 3 for normalising."""
+    from saccade.kernels.resize_normalize.reference import taps
+
+    top, left, height, width = case.options.get("crop", (0, 0, *case.size))
+    axes = ((case.source[0], case.size[0], top, height), (case.source[1], case.size[1], left, width))
+    needed, sums = [], []
+    for source, resized, begin, count in axes:
+        first, weights = taps(case.options.get("filter", "bicubic"), source, 0, source, resized)
+        used = weights[begin : begin + count] != 0
+        last = first[begin : begin + count] + used.shape[1] - np.argmax(used[:, ::-1], axis=1)
+        needed.append(int(min(last.max(), source) - first[begin]))
+        sums.append(int(used.sum()))
+    padded = case.options.get("pad_to", (height, width))
+    across, down = sums[1] * needed[0], sums[0] * width  # rows that the second pass needs go through the first
+    return 3 * needed[0] * needed[1] + 12 * padded[0] * padded[1], 3 * (2 * across + 2 * down + 3 * height * width)
+
+
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     """(H, W, 3) uint8: noise on a ramp, with black and white pixels for the sums that leave 0..255."""
     rng = np.random.default_rng(seed)

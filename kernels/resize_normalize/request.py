@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from saccade.kernels import gpu, native
 from saccade.kernels.resize_normalize.reference import FILTERS
 from saccade.runtime.errors import SpecError
 
@@ -29,10 +30,11 @@ class Request(NamedTuple):
     out: np.ndarray
     pad_value: float
     raw: bool
+    threads: int
 
 
 def check(image: Any, size: Any, *, filter: Any, region: Any, crop: Any, scale: Any, mean: Any, std: Any, out: Any,
-          dtype: Any, pad_to: Any, pad_value: Any, raw: bool) -> Request:  # fmt: skip
+          dtype: Any, pad_to: Any, pad_value: Any, raw: bool, threads: Any) -> Request:  # fmt: skip
     """The request that these arguments of resize_normalize make. Raises SpecError."""
     image = _image(image)
     size = _whole("size", size, 2, least=1)
@@ -52,10 +54,11 @@ def check(image: Any, size: Any, *, filter: Any, region: Any, crop: Any, scale: 
     if out is not None:
         _check_out(out, shape, wanted, image)
     elif raw or np.dtype(dtype) in wanted:
-        out = np.empty(shape, np.uint8 if raw else dtype)
+        out = (gpu.cupy() if gpu.on_device(image) else np).empty(shape, np.uint8 if raw else dtype)
     else:
         raise _wrong("dtype", np.dtype(dtype).name, "float32 or float16, or raw=True for uint8")
-    return Request(image, size, filter, region, crop, scale, tuple(mean), std, out, float(pad_value), raw)
+    return Request(image, size, filter, region, crop, scale, tuple(mean), std, out, float(pad_value), raw,
+                   native.thread_count("resize_normalize", threads))  # fmt: skip
 
 
 def _wrong(name: str, given: Any, allowed: str) -> SpecError:
@@ -63,11 +66,15 @@ def _wrong(name: str, given: Any, allowed: str) -> SpecError:
 
 
 def _image(image: Any) -> np.ndarray:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        given = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+    if gpu.on_device(image):
+        image = gpu.take(image)
+    if not gpu.is_array(image) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        given = f"{image.shape} {image.dtype}" if gpu.is_array(image) else type(image).__name__
         raise _wrong("image", given, "a NumPy array (H, W, 3) uint8, RGB; saccade.runtime.image.decode makes one")
     if not 0 < min(image.shape) <= max(image.shape) <= MOST:
         raise _wrong("image", f"shape {image.shape}", f"from 1 to {MOST} pixels a side")
+    if gpu.on_device(image):
+        return image
     return image if image.strides[1:] == (3, 1) else np.ascontiguousarray(image)
 
 
@@ -119,9 +126,10 @@ def _shape(size: tuple[int, ...], pad_to: Any, raw: bool) -> tuple[int, ...]:
 
 
 def _check_out(out: Any, shape: tuple[int, ...], dtypes: Sequence[np.dtype], image: np.ndarray) -> None:
-    fits = isinstance(out, np.ndarray) and out.shape == shape and out.dtype in dtypes
-    if not fits or not out.flags.c_contiguous or not out.flags.writeable:
-        given = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+    host = not gpu.on_device(image)
+    fits = gpu.is_array(out) and host != gpu.on_device(out) and out.shape == shape and out.dtype in dtypes
+    if not fits or not out.flags.c_contiguous or (host and not out.flags.writeable):
+        given = f"{out.shape} {out.dtype}" if gpu.is_array(out) else type(out).__name__
         raise _wrong("out", given, f"a writeable C-contiguous array {shape} {' or '.join(map(str, dtypes))}")
-    if np.may_share_memory(out, image):
+    if host and np.may_share_memory(out, image):
         raise _wrong("out", "memory of the image", "an array of its own")

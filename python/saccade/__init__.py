@@ -5,6 +5,9 @@
     clip = saccade.load("clip.bundle")
     scores = clip.classify("photo.jpg", ["a cat", "a dog"])
 
+    sam = saccade.load("sam.bundle")
+    masks = sam.encode("photo.jpg").segment(points=[(420, 280)])
+
 Importing costs next to nothing: what a name needs is loaded when it is first used.
 """
 
@@ -23,11 +26,17 @@ if TYPE_CHECKING:
     from saccade.runtime.index import open_index as open_index
     from saccade.runtime.indexing import index_pictures as index_pictures
     from saccade.runtime.indexing import index_texts as index_texts
+    from saccade.runtime.masks import Masks as Masks
+    from saccade.runtime.memory import Memory as Memory
     from saccade.runtime.model import Model as Model
     from saccade.runtime.model import load as load
+    from saccade.runtime.prompt import Prompt as Prompt
     from saccade.runtime.results import Embeddings as Embeddings
     from saccade.runtime.results import Matches as Matches
     from saccade.runtime.results import Scores as Scores
+    from saccade.runtime.scheduler import Scheduler as Scheduler
+    from saccade.runtime.tracing import trace as trace
+    from saccade.runtime.view import View as View
 
 __version__ = "0.1.0"
 
@@ -37,15 +46,21 @@ _HOMES = {
     "Embeddings": "results",
     "Image": "image",
     "Index": "index",
+    "Masks": "masks",
     "Matches": "results",
+    "Memory": "memory",
     "Model": "model",
+    "Prompt": "prompt",
     "SaccadeError": "errors",
+    "Scheduler": "scheduler",
     "Scores": "results",
+    "View": "view",
     "decode": "image",
     "index_pictures": "indexing",
     "index_texts": "indexing",
     "load": "model",
     "open_index": "index",
+    "trace": "tracing",
 }
 __all__ = [*_HOMES, "__version__"]
 

@@ -1,6 +1,7 @@
 """Engines: one graph, ready to run. One file a back end, all of the same shape, in order of preference.
 
     onnx_runtime   runs everywhere; the back end that the others are compared with
+    open_vino      Intel's; CPUs only; also bfloat16
     null           right shapes and no work: for schedulers, pipelines and their tests
 
 A back end has `unusable(entry, variant, options) -> reason`, empty if it can run here, and a class `Engine`.
@@ -9,20 +10,27 @@ A back end has `unusable(entry, variant, options) -> reason`, empty if it can ru
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import Graph
-from saccade.runtime.errors import Closed, EngineError, SettingsError
+from saccade.runtime.errors import Closed, EngineError, MissingExtra, SettingsError
 from saccade.runtime.manifest import PRECISIONS, GraphEntry, Variant
 from saccade.runtime.settings import setting
 from saccade.runtime.spec import Array, GraphSpec
 
-BACKENDS = ("onnx_runtime", "null")
-AUTOMATIC = ("onnx_runtime",)
+if TYPE_CHECKING:
+    from saccade.runtime.memory import Memory
+
+BACKENDS = ("onnx_runtime", "open_vino", "null")
+AUTOMATIC = ("onnx_runtime", "open_vino")
+SPELT = {"onnxruntime": "onnx_runtime", "openvino": "open_vino"}
+"""The libraries' own names, which are taken too."""
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -30,11 +38,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How engines are opened.
 
     backend: one of BACKENDS, or empty for the first usable of AUTOMATIC
-    precision: one of fp32, fp16, int8, or empty for fp32, or the most exact that the bundle has
+    precision: one of fp32, bf16, fp16, int8, or empty for fp32, or the most exact that the bundle has
     device: "cpu", "cuda", or "auto": cuda when the installed engine brings it, else cpu
     threads: threads of one engine run; 0 means every core that this process may use
     arena: keep freed activations for the next run (faster, holds the peak), or give them back
     spin: let idle engine threads spin (lower latency) instead of sleeping (lower power)
+    kernels: op:candidate pairs for our ops inside graphs, `body` or `custom`; empty for those of SACCADE_KERNEL
     """
 
     backend: str = ""
@@ -43,13 +52,15 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 0
     arena: bool = True
     spin: bool = True
+    kernels: str = ""
 
     @classmethod
     def of(
-        cls, backend: str | None, precision: str | None, device: str | None, threads: int | None, **more: bool
+        cls, backend: str | None, precision: str | None, device: str | None, threads: int | None, **more: Any
     ) -> Options:
         """Arguments first, then the environment, then defaults. Raises SettingsError for a value that means nothing."""
-        backend = setting("SACCADE_BACKEND", backend).replace("onnxruntime", "onnx_runtime")
+        backend = setting("SACCADE_BACKEND", backend)
+        backend = SPELT.get(backend, backend)
         made = cls(
             backend,
             setting("SACCADE_PRECISION", precision),
@@ -75,7 +86,10 @@ class Engine(Protocol):
     """One opened graph."""
 
     spec: GraphSpec
-    about: dict[str, Any]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What runs: back end, version, device, precision, threads."""
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """Run once. The arrays returned are the caller's: no later call writes to them."""
@@ -84,27 +98,47 @@ class Engine(Protocol):
         """Give the memory back. A call afterwards raises Closed."""
 
 
+Opener = Callable[[Graph], Engine]
+
+
 def open_engine(bundle: Bundle, graph: str, options: Options = Options()) -> Engine:  # noqa: B008  a frozen value
     """Open `graph` on the first usable back end.
 
-    Raises EngineError (or MissingExtra) with the reason of each back end that cannot, if none can.
+    Raises EngineError with the reason of each back end that cannot, if none can: MissingExtra if all lack their
+    library, SettingsError if none has a file of that precision.
     """
     entry = bundle.graphs[graph]
-    variant = choose(entry, graph, options.precision)
-    reasons = []
+    reasons: list[tuple[str, str]] = []
+    lacking: list[SettingsError] = []  # that the bundle has no such file, once for each back end
+    absent: list[MissingExtra] = []
     for name in [options.backend] if options.backend else AUTOMATIC:
         backend = import_module(f"saccade.runtime.engines.{name}")
+        try:
+            variant = choose(entry, graph, file_precision(entry, backend, options.precision))
+        except SettingsError as error:
+            lacking.append(error)
+            reasons.append((name, error.message))
+            continue
         reason = backend.unusable(entry, variant, options)
         if not reason:
             engine: Engine = backend.Engine(bundle, graph, variant, options)
             return engine
         reasons.append((name, reason))
-    if len(reasons) == 1 and hasattr(backend, "missing") and backend.missing():
-        raise backend.missing()
+        if missing := getattr(backend, "missing", lambda: None)():
+            absent.append(missing)
+    if len(lacking) == len(reasons):
+        raise lacking[0]
+    if absent and len(lacking) + len(absent) == len(reasons):
+        raise absent[0]
     raise EngineError(
         f"[{graph}] no back end can run it: " + "; ".join(f"{name}: {reason}" for name, reason in reasons),
-        hint="see what this machine can run with `saccade inspect BUNDLE`",
+        hint="see what this machine can run with `saccade doctor`",
     )
+
+
+def file_precision(entry: GraphEntry, backend: Any, precision: str) -> str:
+    """The precision of the file that `backend` runs for `precision`: another one's where it is only a hint to it."""
+    return precision if entry.variant(precision) else getattr(backend, "HINTS", {}).get(precision, precision)
 
 
 def choose(entry: GraphEntry, graph: str, precision: str) -> Variant:
@@ -120,10 +154,20 @@ def choose(entry: GraphEntry, graph: str, precision: str) -> Variant:
 
 
 class Engines:
-    """Owns the engines of one or several bundles: opened at the first call, closed together."""
+    """Owns the engines of one or several bundles: opened at the first call, closed together.
 
-    def __init__(self, options: Options = Options()):  # noqa: B008  a frozen value
-        self.options = options
+    opener: opens a graph's engine; by default the first usable back end for `options`
+    memory: a byte budget, shared with whoever else has it; engines then come and go
+    """
+
+    def __init__(
+        self,
+        options: Options = Options(),  # noqa: B008  a frozen value
+        opener: Opener | None = None,
+        memory: Memory | None = None,
+    ):
+        self.options, self.memory = options, memory
+        self.opener: Opener = opener or (lambda graph: open_engine(graph.bundle, graph.name, options))
         self._opened: dict[Graph, Engine] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -138,8 +182,32 @@ class Engines:
             if self._closed:
                 raise Closed(f"[{graph.name}] the model is closed", hint="load it again")
             if graph not in self._opened:
-                self._opened[graph] = open_engine(graph.bundle, graph.name, self.options)
+                self._opened[graph] = self._made(graph)
             return self._opened[graph]
+
+    def _made(self, graph: Graph) -> Engine:
+        if self.memory is None:
+            return self.opener(graph)
+        entry = graph.bundle.graphs[graph.name]
+        size = graph.bundle.manifest.files[choose(entry, graph.name, "").file].size
+        return self.memory.adopt(f"{graph.bundle.name}.{graph.name}", graph.spec, size, partial(self.opener, graph))
+
+    def reopen(self, opener: Opener) -> None:
+        """From now on engines are opened by `opener`; those that are open are replaced one by one, between two calls.
+
+        A call that runs meanwhile ends on the engine that it began on, which is given back behind it.
+        """
+        self.opener = opener
+        for graph, engine in list(self._opened.items()):
+            if self.memory is not None:
+                self.memory.renew(engine, partial(opener, graph))  # type: ignore[arg-type]
+                continue
+            made = opener(graph)
+            with self._lock:
+                if self._closed:
+                    made.close()
+                    return
+                self._opened[graph] = made  # the old one is not closed: somebody may be about to call it
 
     def close(self) -> None:
         """Close every engine; later calls raise Closed."""

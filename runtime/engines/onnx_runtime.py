@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from saccade.runtime.engines import custom_ops
 from saccade.runtime.errors import Closed, EngineError, MissingExtra
+from saccade.runtime.hardware import cores
 from saccade.runtime.spec import Array
 
 if TYPE_CHECKING:
@@ -52,9 +54,12 @@ class Engine:
         # By name: from memory, a graph of 351 MB needs 1,060 MB at the peak in place of 590, and longer (`saccade bench
         # loading`, results/loading.jsonl). That what was verified is what runs is confirmed before and after.
         bundle.confirm()
+        made = session_options(options)
+        ops = custom_ops.choose(custom_ops.ops_of(bundle, variant.file), device, options.kernels)
         try:
+            custom_ops.register(made, ops)
             self._session: Any = onnxruntime.InferenceSession(
-                str(bundle.path / variant.file), session_options(options), providers=providers(device, options)
+                str(bundle.path / variant.file), made, providers=providers(device, options)
             )
         except Exception as error:
             text = _first_line(error).replace(f"{bundle.path}{os.sep}", "")  # no private path in a message
@@ -70,6 +75,7 @@ class Engine:
             "precision": variant.precision,
             "file": variant.file,
             "threads": threads(options),
+            "ops": custom_ops.about(ops),
         }
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
@@ -131,8 +137,8 @@ def providers(device: str, options: Options) -> list[Any]:
 
 
 def threads(options: Options) -> int:
-    """Threads of one run: as asked, else the cores this process may use (affinity, not the machine's count)."""
-    return options.threads or len(os.sched_getaffinity(0))
+    """Threads of one run: as asked, else the cores that this process may use."""
+    return options.threads or cores()
 
 
 def _device(options: Options) -> str:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import saccade
 from saccade.cli import run
+from saccade.zoo.shipped import names
 
 
 @pytest.fixture
@@ -107,6 +108,12 @@ def test_demo(folder, capfd):
     assert sum(row["right"] for row in found["classified"]) >= 0.75 * len(found["classified"])
     with Image.open("out/demo.png") as sheet:
         assert min(sheet.size) > 600
+    if "sam-tiny" in names():
+        assert np.mean([row["click_iou"] for row in found["segmented"]]) >= 0.8
+        assert np.mean([row["box_iou"] for row in found["segmented"]]) >= 0.8
+        assert sum(row["found"] for row in found["segmented"]) >= sum(row["things"] for row in found["segmented"]) / 2
+        with Image.open(found["segment_sheet"]) as sheet:
+            assert min(sheet.size) > 600
     assert run(["demo", "-o", "out"]) == 0
     assert "open it" in capfd.readouterr().out
 
@@ -122,17 +129,52 @@ def test_bench_overhead_gives_complete_rows(folder, capfd, monkeypatch):
     assert {"case", "p50_us", "machine", "versions", "commit"} <= set(rows[0])
 
 
-def test_bench_kernels_asks_each_ops_benchmark(folder, capfd, monkeypatch):
-    from saccade.benchmarks import masks, nms, preprocess
+@pytest.fixture
+def roofs(monkeypatch):
+    """Peaks without the seconds that they take."""
+    from saccade.benchmarks.kernels import peaks
 
-    peer = {"name": "peer", "p50_ms": 2.0, "ratio": 2.0, "ratio_low": 1.5, "ratio_high": 2.5}
-    for module in (preprocess, nms, masks):
-        row = {"case": module.__name__, "impl": "base", "p50_ms": 1.0, "p90_ms": 1.0, "runs": 3, "baselines": [peer]}
-        monkeypatch.setattr(module, "rows", lambda row=row: [row])
-    assert run(["bench", "kernels", "--json", "rows.jsonl"]) == 0
+    monkeypatch.setattr(peaks, "measure", lambda: {"read_gbps": 40.0, "fp32_gflops": 100.0})
+
+
+def test_bench_kernels_gives_complete_rows_and_a_picture(folder, capfd, roofs):
+    assert run(["bench", "kernels", "decode_boxes", "--quick", "--json", "rows.jsonl", "--plot", "roof.svg"]) == 0
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-    assert [row["op"] for row in rows] == ["resize_normalize", "nms", "mask_decode"]
+    assert {"base"} <= {row["impl"] for row in rows}
+    for row in rows:
+        assert row["achieved"]["of_peak"] > 0
+        assert row["machine"]["peaks"] == {"read_gbps": 40.0, "fp32_gflops": 100.0}
+        assert {"cpu", "isa", "threads", "gpu"} <= set(row["machine"])
+        assert {"op", "shape", "dtype", "backend", "error", "tolerance", "versions", "commit"} <= set(row)
+        assert "numpy" in [peer["name"] for peer in row["baselines"]]
+    assert (folder / "roof.svg").stat().st_size > 1000
+    assert "peaks of one core: read 40 GB/s · fp32 100 GFLOP/s" in capfd.readouterr().out
+
+
+def test_bench_kernels_peaks_alone_and_one_candidate(folder, capfd, roofs):
+    assert run(["bench", "kernels", "--peaks", "--json", "rows.jsonl"]) == 0
+    (row,) = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    assert (row["op"], row["machine"]["peaks"]["read_gbps"]) == ("peaks", 40)
+    assert run(["bench", "kernels", "decode_boxes", "--quick", "--impl", "base", "--json", "rows.jsonl"]) == 0
+    assert [json.loads(line)["impl"] for line in (folder / "rows.jsonl").read_text().splitlines()] == ["base"]
     assert run(["bench", "kernels", "quux"]) == 2
+    capfd.readouterr()
+    assert run(["bench", "kernels", "decode_boxes", "--impl", "quux"]) != 0
+    assert "quux" in capfd.readouterr().err
+
+
+def test_a_wrong_kernel_is_named_and_leaves_no_row(folder, capfd, roofs, monkeypatch):
+    from dataclasses import replace
+
+    from saccade.benchmarks.kernels import decode_boxes
+
+    honest = decode_boxes.problems
+    monkeypatch.setattr(
+        decode_boxes, "problems", lambda quick: (replace(p, error=lambda *_: 3.0, peers=()) for p in honest(quick))
+    )
+    assert run(["bench", "kernels", "decode_boxes", "--quick", "--json", "rows.jsonl"]) == 1
+    assert "wrong: [decode_boxes] 300 queries, 80 classes: base: error 3, allowed" in capfd.readouterr().err
+    assert (folder / "rows.jsonl").read_text() == ""
 
 
 def test_bench_loading_measures_each_case(folder, capfd, monkeypatch):

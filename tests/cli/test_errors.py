@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from saccade.cli import run, spread
-from saccade.runtime.engines import onnx_runtime
+from saccade.runtime.engines import onnx_runtime, open_vino
 from saccade.runtime.errors import printable
 
 
@@ -106,7 +106,8 @@ def test_two_lines_and_an_exit_code(place, capfd, arguments, code, says):
 
 
 def test_a_missing_engine_names_the_extra_and_is_the_machines_fault(place, capfd, monkeypatch):
-    monkeypatch.setattr(onnx_runtime, "find_spec", lambda name: None)
+    for engine in (onnx_runtime, open_vino):
+        monkeypatch.setattr(engine, "find_spec", lambda name: None)
     assert run([*CLASSIFY, "good.png", "--labels", "a"]) == 3
     assert capfd.readouterr().err == (
         "error: onnxruntime is not installed; running a model needs it\n hint: pip install 'saccade[cpu]'\n"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import ClassVar
+
 import pytest
 
-from saccade.kernels import OPS
+from saccade.kernels import OPS, gpu
 from saccade.kernels.dispatch import Candidate, explain, pick
 from saccade.runtime.errors import KernelError, SettingsError
 
@@ -78,3 +81,33 @@ def test_explain_knows_its_ops():
     with pytest.raises(KernelError) as caught:
         explain("no_such_op")
     assert OP in caught.value.hint
+
+
+class OnDevice:
+    """As far as dispatch looks."""
+
+    __cuda_array_interface__: ClassVar[dict[str, int]] = {"version": 3}
+
+
+def test_arrays_are_not_moved_behind_the_callers_back():
+    cuda = Candidate("cuda", lambda *_: "", None, "gpu")
+    both = (cuda, SLOW)
+    assert pick(OP, both, ("an", "array", OnDevice())).name == "cuda"
+    assert pick(OP, both, ("an", "array")).name == "slow"
+    with pytest.raises(KernelError, match="cuda was asked for and cannot run: the arrays are on the host"):
+        pick(OP, both, ("an", "array"), force="cuda")
+    with pytest.raises(KernelError, match="slow was asked for and cannot run: the arrays are on the device"):
+        pick(OP, both, (OnDevice(), 1), force="slow")
+    with pytest.raises(KernelError, match="slow: the arrays are on the device"):
+        pick(OP, (NEVER, SLOW), (OnDevice(),))
+
+
+def test_without_arrays_a_gpu_candidate_says_what_the_machine_lacks():
+    for op in OPS:
+        candidates = import_module(f"saccade.kernels.{op}").CANDIDATES
+        reasons = dict(explain(op))
+        for candidate in candidates:
+            if candidate.place == "gpu":
+                assert not reasons[candidate.name].startswith(f"[{op}]")
+                if gpu.machine():
+                    assert reasons[candidate.name] == gpu.machine()

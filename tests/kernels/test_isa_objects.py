@@ -22,6 +22,7 @@ ISAS = {
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fPIC"]
 SOURCES = sorted(ROOT.glob("csrc/*/*_*.cpp"))
 OBJECTS = [(path, isa) for path in SOURCES for isa in ISAS if path.stem.endswith(f"_{isa}")]
+FOR_ONE_ISA = [path for path in SOURCES if path.stem.split("_")[-1] in {*ISAS, "neon"}]
 
 pytestmark = pytest.mark.skipif(
     not COMPILER or not shutil.which("nm") or platform.machine() != "x86_64" or not SOURCES,
@@ -49,9 +50,8 @@ def test_the_check_finds_one(tmp_path):
     assert weak_symbols(tmp_path, source, ISAS["avx512vnni"])
 
 
-@pytest.mark.parametrize(("source", "isa"), OBJECTS, ids=lambda value: getattr(value, "stem", value))
-def test_only_plain_headers(source, isa):
-    del isa
+@pytest.mark.parametrize("source", FOR_ONE_ISA, ids=lambda source: source.stem)
+def test_only_plain_headers(source):
     for path in (source, *source.parent.glob("*.inc")):
         included = re.findall(r"#include <(.+)>", path.read_text())
-        assert set(included) <= {"stddef.h", "stdint.h", "math.h", "string.h", "immintrin.h"}, path.name
+        assert set(included) <= {"stddef.h", "stdint.h", "math.h", "string.h", "immintrin.h", "arm_neon.h"}, path.name

@@ -18,11 +18,12 @@ FILTERS = {
     name: getattr(Image.Resampling, name.upper())
     for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 }
-NATIVE = [candidate.name for candidate in CANDIDATES if candidate.name != "reference"]
+HOST = [candidate.name for candidate in CANDIDATES if candidate.place == "cpu"]
+NATIVE = HOST[:-1]
 SEEN = int(np.random.SeedSequence().entropy % 2**32)  # fresh each run; a failure prints it
 SECONDS = 6.0
 
-each_candidate = pytest.mark.parametrize("impl", [candidate.name for candidate in CANDIDATES])
+each_candidate = pytest.mark.parametrize("impl", HOST)
 
 
 def usable(impl: str) -> str:
@@ -107,6 +108,20 @@ def test_random_cases_equal_pillow(impl):
             assert np.array_equal(ours, theirs), f"seed {SEEN}, case {count}: {image.shape} to {size}, {options}"
         count += 1
     assert count > 100
+
+
+@each_candidate
+def test_threads_do_not_change_the_result(impl):
+    usable(impl)
+    rng = np.random.default_rng(SEEN)
+    for _ in range(40 if impl != "reference" else 1):
+        image, size, options = random_case(rng)
+        height, width = options.get("crop", (0, 0, *size))[2:]
+        for more in ({"raw": True}, {"pad_to": (height + 3, width + 2), "pad_value": -1.0}):
+            expected = resize_normalize(image, size, **options, **more, impl=impl)
+            for threads in (2, 5):
+                ours = resize_normalize(image, size, **options, **more, impl=impl, threads=threads)
+                assert ours.tobytes() == expected.tobytes(), f"seed {SEEN}: {image.shape} to {size}, {options}"
 
 
 @each_candidate
@@ -229,6 +244,7 @@ WRONG = {
     "region": [(0, 0, 8, 6), (-1, 0, 7, 6), (3, 3, 3, 5), (0, 0, 7), (0, 0, float("nan"), 6), ("a", 0, 7, 6)],
     "crop": [(0, 0, 0, 4), (0, 0, 4), (0.5, 0, 4, 4), (0, 0, 4, -4), (1 << 30, 0, 4, 4)],
     "scale": [float("nan"), float("inf"), "x"],
+    "threads": [0, -1, 1.5, "two", None, 1 << 40],
     "mean": [(0, 0), 0.5, (0, 0, float("nan"))],
     "std": [(1, 1, 0), (1, 1), (1, 1, float("inf")), (1, 1, 1e-60)],
     "out": [np.zeros((3, 4, 5)), np.zeros((3, 5, 4), np.float32), np.zeros((3, 4, 10), np.float32)[..., ::2], [1]],

@@ -71,7 +71,11 @@ def test_the_bottom_rests_on_little(module, allowed):
 R = "saccade.runtime"
 TOOLS = ("saccade.export", "saccade.zoo", "saccade.benchmarks")
 RULES = [
-    ("pipelines do not know who runs them", f"{R}.pipelines", (f"{R}.engines", f"{R}.scheduler", f"{R}.direct")),
+    (
+        "pipelines do not know who runs them",
+        f"{R}.pipelines",
+        (f"{R}.engines", f"{R}.scheduler", f"{R}.scheduling", f"{R}.direct"),
+    ),
     ("the runtime does not export, render or measure", R, TOOLS),
     ("kernels do not export, render or measure", "saccade.kernels", TOOLS),
     ("engines do not know models", f"{R}.engines", (f"{R}.model", f"{R}.pipelines")),

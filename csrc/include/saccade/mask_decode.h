@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "saccade/parallel.h"
 #include "saccade/status.h"
 
 #ifdef __cplusplus
@@ -27,10 +28,16 @@ struct saccade_mask_request {
     // Takes the compressed run lengths of one mask, in order. Anything but 0 means out of memory and ends the call.
     int (*take)(void* context, const char* counts, int64_t bytes);
     void* context;
+    struct saccade_parallel parallel;
+    int64_t parts;  // into how many to split the masks for them
 };
 
 // Runs the first usable candidate, or the one named (NULL or "" for the first). Returns an enum saccade_status.
 int saccade_mask_decode(const char* candidate, const struct saccade_mask_request* request);
+
+// The compressed run lengths of a mask from where it changes, as a GPU leaves it: pixels x H + y, ascending, of an
+// original of `pixels`. Needs room for 8 * (count + 1) bytes in `text`. Returns how many it wrote, -1 if out of memory.
+int64_t saccade_mask_text(const uint32_t* edges, int64_t count, int64_t pixels, char* text);
 
 // Name of candidate `index` in order of priority, NULL past the last one.
 const char* saccade_mask_decode_candidate(int index);

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "saccade/parallel.h"
 #include "saccade/status.h"
 
 #ifdef __cplusplus
@@ -38,6 +39,8 @@ struct saccade_resize_request {
     int64_t padded[2];   // PH >= h, PW >= w: pad_value fills the bottom and the right
     float pad_value;     // in the units of the output
     float scale, mean[3], std[3];  // std is not 0
+    struct saccade_parallel parallel;
+    int64_t parts;  // into how many to split the rows for them
 };
 
 // Runs the first usable candidate, or the one named (NULL or "" for the first). Returns an enum saccade_status.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,30 +45,67 @@ def models(
 
 @app.command()
 def kernels(
-    op: Annotated[str | None, typer.Argument(help="resize_normalize, nms or mask_decode; all by default.")] = None,
+    ops: Annotated[list[str] | None, typer.Argument(help="Names of ops; all that have a benchmark by default.")] = None,
     json: Lines = None,
+    impl: Annotated[str | None, typer.Option(help="Measure this candidate alone, such as avx2.")] = None,
+    peaks: Annotated[bool, typer.Option("--peaks", help="Measure what this machine reaches, and stop.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The cheapest case of each op, five rounds.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the rows under this machine's roofs, as PNG, SVG or PDF.")
+    ] = None,
 ) -> None:
-    """Each kernel's candidates on this processor, one thread, against named peers that are installed."""
-    from importlib import import_module
+    """Each kernel's candidates on one thread, against named peers that are installed, as a share of measured peaks.
 
+    What does not compute what it should is named on standard error, leaves no row, and makes the exit code 1.
+    """
+    from saccade.benchmarks import kernels as house
     from saccade.benchmarks import rows
+    from saccade.benchmarks.kernels import harness, roofline
+    from saccade.benchmarks.kernels import peaks as roofs
 
-    homes = {"resize_normalize": "preprocess", "nms": "nms", "mask_decode": "masks"}
-    if op is not None and op not in homes:
-        raise SettingsError(f"no benchmark for {op[:64]!r}", hint=f"there is {', '.join(homes)}")
-    made: list[dict[str, Any]] = []
-    for name in [op] if op else homes:
-        measured: list[dict[str, Any]] = import_module(f"saccade.benchmarks.{homes[name]}").rows()
-        made += [{"op": name, **row} for row in measured]
+    chosen = [(op, house.module(op)) for op in ops or house.measured()]
+    found = roofs.measure()
+    machine, report = roofs.machine(found), harness.Report()
+    if peaks:
+        made = [{"op": "peaks"}]
+    else:
+        report = house.run(chosen, found, impl=impl, quick=quick, said=lambda text: typer.echo(text, err=True))
+        made = report.rows
+    if json:
+        made = rows.save(made, json, {"machine": machine})
+    if plot:
+        roofline.draw(made, found, f"{machine['cpu']}, one thread", plot)
+    show(machine["cpu"], *_kernels_tables(report.rows), _roofs_line(found))
+    for failure in report.failures:
+        typer.echo(f"wrong: {failure}", err=True)
+    if report.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    bundle: BundleArgument,
+    json: Lines = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of an engine; 0 for all cores.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for the search.")] = 20.0,
+) -> None:
+    """What a plan's choice is worth against every candidate by hand, and what finding it costs."""
+    from saccade.benchmarks import plans, rows
+
+    path, shipped = bundle_path(bundle)
+    made: list[dict[str, Any]] = plans.rows(path, threads=threads, seconds=seconds, hard_links=shipped)
     if json:
         made = rows.save(made, json)
-    shown = table("", "op", "case", "ours", "#p50 ms", "#p90 ms", "peer", "#p50 ms", "#ratio", "spread")
-    for row in made:
+    head, *choices = made
+    shown = table("", "graph", "chosen", "#p50 ms", "#p90 ms", "candidate", "#p50 ms", "#ratio", "spread")
+    for row in choices:
+        first = [row["graph"], row["chosen"], f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}"]
         for peer in row["baselines"]:
             spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
-            figures = [f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}", peer["name"], f"{peer['p50_ms']:.2f}"]
-            shown.add_row(row["op"], row["case"], row["impl"], *figures, f"{peer['ratio']:.2f}", spread)
-    show(rows.machine(), shown)
+            shown.add_row(*first, peer["name"], f"{peer['p50_ms']:.2f}", f"{peer['ratio']:.2f}", spread)
+            first = ["", "", "", ""]
+    note = f"searched for {head['seconds']:.1f} s; {head['first_answer_s']:.2f} s from the path to the first answers"
+    show(rows.machine(), shown, note)
 
 
 @app.command()
@@ -100,6 +138,92 @@ def overhead(json: Lines = None) -> None:
         p90 = "" if row["p90_us"] is None else f"{row['p90_us']:.2f}"
         shown.add_row(row["case"], f"{row['p50_us']:.2f}", p90, str(row["runs"]))
     show(rows.machine(), shown)
+
+
+@app.command()
+def everything(
+    cases: Annotated[list[str] | None, typer.Argument(help="tiny, tiny-1080, vit-b; all by default.")] = None,
+    checkpoint: Annotated[Path, typer.Option(help="The folder of sam-tiny's checkpoint.")] = Path(
+        "zoo/checkpoints/sam-tiny"
+    ),
+    json: Lines = None,
+    work: Annotated[Path | None, typer.Option(help="Keep checkpoints and bundles here for the next time.")] = None,
+    grid: Annotated[int | None, typer.Option(min=1, help="Points a side, in place of each case's own.")] = None,
+) -> None:
+    """SAM's everything mode end to end, against the reference's procedure in torch; one thread."""
+    from saccade.benchmarks import everything as measure
+    from saccade.benchmarks import rows
+
+    wanted = cases or list(measure.CASES)
+    if unknown := [name for name in wanted if name not in measure.CASES]:
+        raise SettingsError(f"no case {unknown[0][:64]!r}", hint=f"there is {', '.join(measure.CASES)}")
+    with tempfile.TemporaryDirectory() as scratch, progress("measuring") as report:
+        made = measure.rows(wanted, checkpoint, work or Path(scratch), grid=grid, report=report)
+    if json:
+        made = rows.save(made, json)
+    shown = table("", "case", "#points", "#masks", "#equal", "#p50 ms", "#host ms", "#torch ms", "#ratio", "spread")
+    for row in made:
+        (peer,) = row["baselines"]
+        figures = [f"{row['p50_ms']:.0f}", f"{row['parts_ms'].get('host', 0):.0f}", f"{peer['p50_ms']:.0f}"]
+        spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
+        counts = [str(row["points"]), str(row["masks"]), f"{row['matched']:.3f}"]
+        shown.add_row(row["case"], *counts, *figures, f"{peer['ratio']:.2f}", spread)
+    show(rows.machine(), shown)
+
+
+@app.command()
+def scheduler(
+    bundles: Annotated[
+        list[Path] | None, typer.Argument(help="Bundles with real engines, for merging and shared users.")
+    ] = None,
+    json: Lines = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Time of open-loop traffic for each case.")] = 10.0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of a real engine; 0 means all cores.")] = 0,
+) -> None:
+    """What the scheduler adds, how much it moves, and what it does under overload."""
+    from saccade.benchmarks import rows
+    from saccade.benchmarks import scheduler as measure
+    from saccade.runtime.bundle import Bundle
+    from saccade.runtime.model import load
+
+    found = [bundle_path(name) for name in bundles or [Path("clip-tiny")]]
+    models = [load(Bundle.open(path, hard_links=ours), threads=threads) for path, ours in found]
+    with progress("measuring"):
+        made: list[dict[str, Any]] = measure.rows(models, seconds=seconds)
+    if json:
+        made = rows.save(made, json)
+    shown = table("", "case", "figures")
+    about = ("case", "machine", "versions", "commit")
+    for row in made:
+        shown.add_row(row["case"], "  ".join(f"{name} {value}" for name, value in row.items() if name not in about))
+    show(rows.machine(), shown)
+
+
+def _kernels_tables(made: list[dict[str, Any]]) -> Iterator[Any]:
+    """A table an op: each candidate's row, and one more for each further peer."""
+    for op in dict.fromkeys(row["op"] for row in made):
+        yield _kernels_table(op, [row for row in made if row["op"] == op])
+
+
+def _kernels_table(op: str, made: list[dict[str, Any]]) -> Any:
+    shown = table(op, "case", "ours", "#p50 ms", "#p90 ms", "#of peak", "peer", "#p50 ms", "#ratio", "spread")
+    for row in made:
+        share = f"{row['achieved']['of_peak']:.1%}" if "of_peak" in row["achieved"] else ""
+        head = [row["case"], row["impl"], f"{row['p50_ms']:.3f}", f"{row['p90_ms']:.3f}", share]
+        for peer in row["baselines"]:
+            spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
+            shown.add_row(*head, peer["name"], f"{peer['p50_ms']:.3f}", f"{peer['ratio']:.2f}", spread)
+            head = [""] * len(head)
+        if not row["baselines"]:
+            shown.add_row(*head, "", "", "", "")
+    return shown
+
+
+def _roofs_line(peaks: dict[str, float]) -> str:
+    """What one core reaches, in a line."""
+    units = {"gbps": "GB/s", "gflops": "GFLOP/s", "gops": "GOP/s"}
+    parts = (f"{name.rpartition('_')[0]} {rate:g} {units[name.rpartition('_')[2]]}" for name, rate in peaks.items())
+    return "peaks of one core: " + (" · ".join(parts) or "not measured, the native module was not built")
 
 
 def _models_table(made: list[dict[str, Any]]) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from saccade.commands import demo_sam
 from saccade.commands.show import Json, as_json, load, progress, show, table
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="A folder for the pictures.")] = Path("saccade-demo"),
     json: Json = False,
 ) -> None:
-    """Run the shipped CLIP on the shipped pictures: classify them, search them, and draw what came out."""
+    """Run the shipped models on the shipped pictures: classify, search, cut out, and draw what came out."""
     from saccade import index_pictures
-    from saccade.zoo.shipped import pictures, truth
+    from saccade.zoo.shipped import names, pictures, truth
 
     found, known = pictures(), truth()
     captions = [known[p.name].caption for p in found]
@@ -42,12 +43,19 @@ def demo(
     rows = [_row(p, known[p.name], scores, ms) for p, (scores, ms) in zip(found, answers, strict=True)]
     sheet = output / "demo.png"
     _sheet(rows, found, [scores for scores, _ in answers], matches, index, about).save_png(sheet)
+    cuts, cut_about = demo_sam.cut_all(found) if demo_sam.NAME in names() else ([], {})  # a build may leave it out
+    cut_sheet = output / "segment.png"
+    if cuts:
+        demo_sam.sheet(cuts).save_png(cut_sheet)
     if json:
         searches = [{"query": m.query, "found": list(m.names)} for m in matches]
-        as_json({"engine": about, "classified": rows, "searches": searches, "sheet": str(sheet)})
+        made = {"engine": about, "classified": rows, "searches": searches, "sheet": str(sheet)}
+        as_json({**made, "segmented": [cut.row for cut in cuts], "segment_sheet": str(cut_sheet) if cuts else ""})
         return
     _print(rows, matches, [p.name for p in found], about, len(labels))
     show(f"wrote {sheet}: open it")
+    if cuts:
+        show(*demo_sam.summary(cuts, cut_about), f"wrote {cut_sheet}: open it")
 
 
 def _timed(model: Model, picture: Path, classifier: Classifier) -> tuple[Scores, float]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle's folder, or the name of a shipped one (clip-tiny).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Backend = Annotated[str | None, typer.Option(help="onnxruntime or null; the first usable by default.")]
-Precision = Annotated[str | None, typer.Option(help="fp32, fp16 or int8; fp32 by default.")]
+Backend = Annotated[str | None, typer.Option(help="onnxruntime, openvino or null; the first usable by default.")]
+Precision = Annotated[str | None, typer.Option(help="fp32, bf16, fp16 or int8; fp32 by default.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of an engine; all cores by default.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda when the installed engine has it.")]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from saccade.runtime.call import Graph
-from saccade.runtime.engines import AUTOMATIC, BACKENDS, Engines, Options, choose, onnx_runtime, open_engine
+from saccade.runtime.engines import AUTOMATIC, BACKENDS, Engines, Options, choose, onnx_runtime, open_engine, open_vino
 from saccade.runtime.errors import (
     Closed,
     MissingExtra,
@@ -39,7 +39,7 @@ def test_outputs_have_the_specs_names_shapes_and_dtypes(engine, tiny):
 
 
 def test_about_says_what_runs(engine, backend):
-    assert engine.about["backend"] == {"onnx_runtime": "onnxruntime"}.get(backend, backend)
+    assert engine.about["backend"] == backend.replace("_", "")
     assert engine.about["device"] in ("cpu", "cuda")
     assert engine.about["precision"] == "fp32"
 
@@ -132,6 +132,7 @@ def test_options_come_from_arguments_then_environment(monkeypatch):
 @pytest.mark.parametrize("asked", ["", "onnx_runtime"])
 def test_a_missing_library_names_its_extra(asked, tiny, monkeypatch):
     monkeypatch.setattr(onnx_runtime, "find_spec", lambda _: None)
+    monkeypatch.setattr(open_vino, "find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match="onnxruntime is not installed") as caught:
         open_engine(tiny, "linear", Options(backend=asked))
     assert caught.value.hint == "pip install 'saccade[cpu]'"

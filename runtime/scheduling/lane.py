@@ -1,0 +1,138 @@
+"""Lane: what waits for one graph. Group: what of it may share a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from saccade.runtime.call import Graph
+from saccade.runtime.scheduling.flights import Flights
+from saccade.runtime.scheduling.line import Line
+from saccade.runtime.scheduling.merge import Layout
+from saccade.runtime.scheduling.policy import Policy
+from saccade.runtime.scheduling.request import Ticket
+from saccade.runtime.scheduling.times import Times
+from saccade.runtime.spec import Array
+
+_SIGNATURES = 4096  # kept a lane: pictures of any size could otherwise fill the memory
+
+
+class Shape:
+    """One combination of input shapes: the group it belongs to, its rows, the size of each named dim."""
+
+    __slots__ = ("group", "rows", "sizes")
+
+    def __init__(self, group: Group, rows: int, sizes: dict[str, int]):
+        self.group, self.rows, self.sizes = group, rows, sizes
+
+
+class Group:
+    """Calls that differ only along the batch axis and axes that pad, and there by less than a factor of two.
+
+    fill: the fixed batch size that every run is filled up to; 0 without one
+    to: what padded dims become in fixed batches, or can at most become
+    since: when the oldest of what waits came; posted: (rank, number) under which the board will look at it
+    """
+
+    __slots__ = ("fill", "lane", "line", "posted", "since", "times", "to")
+
+    def __init__(self, lane: Lane, cap: int, fill: int, to: dict[str, int]):
+        self.lane, self.fill, self.to = lane, fill, to
+        self.line: Line[Ticket] = Line()
+        self.times = Times(cap)
+        self.since = 0.0
+        self.posted: tuple[float, int] | None = None
+
+    def want(self) -> int:
+        """How many of the rows that wait should run together now."""
+        if self.lane.refusal:
+            return 1
+        head = self.line.head()
+        return self.fill or self.times.best(self.line.rows, head.rows if head is not None else 1)
+
+    def full(self) -> bool:
+        """Whether waiting for more could not make the next run better."""
+        cap = 1 if self.lane.refusal else (self.fill or self.times.best(self.times.cap))
+        return self.line.rows >= cap
+
+
+class Lane:
+    """One graph: how its calls merge, which wait, and the engine that ran it last.
+
+    refusal: why calls do not merge, by spec, by policy or by the variant that runs; known after the first run
+    """
+
+    def __init__(self, graph: Graph, policy: Policy):
+        self.graph, self.policy = graph, policy
+        self.layout = Layout(graph.spec)
+        self.refusal = "the first run opens the engine"
+        self.engine: Any = None
+        self.flights = Flights()
+        self._names = [t.name for t in graph.spec.inputs]
+        self._known: dict[Any, Shape] = {}
+        self._groups: dict[Any, Group] = {}
+
+    def shape(self, inputs: Mapping[str, Array]) -> Shape:
+        """Where a call belongs. Raises SpecError, as an engine would, if the inputs do not fit."""
+        try:
+            signature = tuple([(inputs[name].shape, inputs[name].dtype) for name in self._names])
+            found = self._known.get(signature)
+        except (KeyError, AttributeError, TypeError):
+            signature, found = None, None
+        if found is None or len(inputs) != len(self._names):
+            found = self._learn(signature, inputs)
+        return found
+
+    @property
+    def groups(self) -> list[Group]:
+        """Those there are now."""
+        return list(self._groups.values())
+
+    def uses(self, engine: Any) -> None:
+        """Note which engine runs the graph now: what was measured of another says nothing, and it may merge or not."""
+        self.engine = engine
+        self.refusal = self._refusal()
+        for group in self._groups.values():
+            group.times = Times(group.times.cap)
+
+    def _refusal(self) -> str:
+        if not self.policy.merge:
+            return "merge=False"
+        if self.layout.refusal:
+            return self.layout.refusal
+        entry = self.graph.bundle.graphs.get(self.graph.name)
+        precision = getattr(self.engine, "about", {}).get("precision", "")
+        variant = entry.variant(precision) if entry is not None else None
+        if variant is not None and not variant.mergeable:
+            return f"its {precision} variant is not mergeable: a neighbour would change the answer"
+        return ""
+
+    def _learn(self, signature: Any, inputs: Mapping[str, Array]) -> Shape:
+        spec = self.graph.spec
+        sizes = spec.check(inputs, self.graph.name)
+        rows = sizes[spec.batch] if not self.layout.refusal else 1
+        to = {dim: self._class(dim, sizes[dim]) for dim in self.layout.pads}
+        cap = min(self.policy.max_batch, spec.limits.get(spec.batch, (0, self.policy.max_batch))[1])
+        fill = next((size for size in self.policy.batches if rows <= size <= cap), 0)
+        kinds = tuple(inputs[t.name].dtype for t in spec.inputs)
+        fixed = tuple(sorted((dim, size) for dim, size in sizes.items() if dim != spec.batch and dim not in to))
+        alone = bool(self.policy.batches) and not fill  # larger than every fixed size: runs as it is, by itself
+        key = (fill, kinds, fixed, tuple(sorted(to.items())), rows if alone else 0)
+        if len(self._known) >= _SIGNATURES:
+            self._known.clear()
+            self._groups = {k: g for k, g in self._groups.items() if g.line.count}
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(self, rows if alone else cap, fill, to)
+        shape = Shape(group, rows, sizes)
+        if signature is not None:
+            self._known[signature] = shape
+        return shape
+
+    def _class(self, dim: str, size: int) -> int:
+        """The largest size that a call of this size is padded to."""
+        buckets = self.layout.pads[dim].buckets
+        if buckets:
+            return next((bucket for bucket in buckets if bucket >= size), size)
+        high = self.graph.spec.limits.get(dim, (0, 1 << 31))[1]
+        return min(1 << max(size - 1, 0).bit_length(), max(high, size))

@@ -1,0 +1,128 @@
+"""Runs: one batch through its engine, merged if it can be, alone where that fails.
+
+tickets ── gather ──▶ engine ──▶ check ── split ──▶ an answer for each        a run that fails: each alone, once
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from saccade.runtime import tracing
+from saccade.runtime.call import Graph
+from saccade.runtime.engines import Engine
+from saccade.runtime.errors import BadOutput
+from saccade.runtime.scheduling.board import Batch, Board
+from saccade.runtime.scheduling.lane import Lane
+from saccade.runtime.scheduling.merge import Outputs, refuse_bad
+from saccade.runtime.scheduling.policy import Policy
+from saccade.runtime.scheduling.request import Sink, Ticket
+
+Answered = tuple[Sink, Any, BaseException | None]
+
+
+class Runs:
+    """Runs batches. Safe from several threads as far as the engines are."""
+
+    def __init__(self, engine_of: Callable[[Graph], Engine], policy: Policy, board: Board):
+        self._engine_of, self._policy, self._board = engine_of, policy, board
+
+    def __call__(self, batch: Batch) -> list[Answered]:
+        """Run a batch: for each sink that still wants one, its answer or error. The sinks are the caller's to move."""
+        board, lane = self._board, batch.group.lane
+        started = ended = board.clock()
+        answers: list[Outputs | BaseException] = []
+        try:
+            if batch.tickets:
+                engine = self._engine(lane)
+                started = board.clock()
+                answers = self._answers(engine, lane, batch.tickets)
+        except BaseException as error:  # no engine: not the calls' fault, and no reason to try each
+            answers = [error] * len(batch.tickets)
+        finally:
+            ended = board.clock()
+            with board.lock:
+                board.finished(batch, ended - started)
+                claimed = _claimed(lane, batch.tickets, answers, ended - started) if answers else []
+        trace = tracing.active
+        if trace is not None and batch.tickets:
+            trace.batch(batch, started, ended)
+        return claimed
+
+    def _engine(self, lane: Lane) -> Engine:
+        engine = self._engine_of(lane.graph)
+        if engine is not lane.engine:
+            with self._board.lock:
+                lane.uses(engine)
+        return engine
+
+    def _answers(self, engine: Engine, lane: Lane, tickets: list[Ticket]) -> list[Outputs | BaseException]:
+        try:
+            return [*self._run(engine, lane, tickets)]
+        except BaseException as error:
+            self._note(error)
+            if len(tickets) == 1 or not isinstance(error, Exception):
+                return [error] * len(tickets)
+        answers: list[Outputs | BaseException] = []
+        for ticket in tickets:
+            try:
+                answers += self._run(engine, lane, [ticket])
+            except BaseException as error:
+                self._note(error)
+                answers.append(error)
+        if not any(isinstance(answer, BaseException) for answer in answers):
+            tickets[0].group.times.fail(sum(ticket.rows for ticket in tickets))  # none was poisoned: it was the size
+        return answers
+
+    def _run(self, engine: Engine, lane: Lane, tickets: list[Ticket]) -> list[Outputs]:
+        """One engine run. Raises what the engine raises, or BadOutput."""
+        group, name, spec, nan = tickets[0].group, lane.graph.name, lane.graph.spec, self._policy.nan
+        fill = 0 if lane.refusal else group.fill
+        if len(tickets) == 1 and not fill:
+            only = tickets[0]
+            outputs = engine(**only.inputs)
+            refuse_bad(name, spec, outputs, only.shape.sizes, nan=nan)
+            return [outputs]
+        sizes = [ticket.shape.sizes for ticket in tickets]
+        to = group.to if fill or not group.to else {dim: max(s[dim] for s in sizes) for dim in group.to}
+        rows = fill or sum(ticket.rows for ticket in tickets)
+        merged = lane.layout.gather([(t.inputs, t.shape.sizes) for t in tickets], rows, to)
+        outputs = engine(**merged)
+        refuse_bad(name, spec, outputs, {**sizes[0], **to, spec.batch: rows}, nan=nan)
+        return lane.layout.split(outputs, sizes, to)
+
+    def _note(self, error: BaseException) -> None:
+        if isinstance(error, BadOutput):
+            with self._board.lock:
+                self._board.journal.bad += 1
+
+
+def _claimed(lane: Lane, tickets: list[Ticket], answers: list[Any], seconds: float) -> list[Answered]:
+    """Whom the answers go to: those whose request has not ended meanwhile. Called with the lock."""
+    claimed: list[Answered] = []
+    for ticket, answer in zip(tickets, answers, strict=True):
+        if ticket.key is not None:
+            lane.flights.leave(ticket)
+        failed, shared = isinstance(answer, BaseException), ticket.others is not None
+        for sink in ticket.sinks() if shared else (ticket.sink,):
+            if sink.pending is not ticket or sink.dead:
+                continue
+            sink.pending = None
+            request = sink.request
+            request.served_s += seconds
+            if request.trail is not None:
+                request.trail.append((lane.graph, request.served_s))
+            own = answer if not shared else _own(answer)
+            claimed.append((sink, None, own) if failed else (sink, own, None))
+    return claimed
+
+
+def _own(answer: Any) -> Any:
+    """A copy for each of those that share a run: what one writes into its arrays, no other sees."""
+    if isinstance(answer, BaseException):
+        try:
+            return copy.copy(answer)
+        except Exception:
+            return answer
+    return {name: array.copy() for name, array in answer.items()}
