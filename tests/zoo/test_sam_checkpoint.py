@@ -5,9 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from saccade.zoo.segmentation import boxed, one_click, target_pictures, three_clicks
+from saccade.zoo import samples
+from saccade.zoo.segmentation import (
+    Targets,
+    boxed,
+    one_click,
+    target_pictures,
+    targets_of,
+    three_clicks,
+    trace,
+    upsample,
+)
 
 torch = pytest.importorskip("torch", reason="loading a checkpoint needs the [export] extra")
 transformers = pytest.importorskip("transformers", reason="loading a checkpoint needs the [export] extra")
@@ -65,3 +77,26 @@ def test_a_click_on_a_part_may_mean_the_part_or_the_thing(halves, metrics):
     assert click.best[~targets.part].mean() == pytest.approx(told["whole"]["one_click_best_of_3"], abs=0.03)
     # the three masks are there for this: one alone cannot mean both
     assert click.best[targets.part].mean() > click.single[targets.part].mean()
+
+
+def test_its_logits_pass_the_stability_that_sam_asks_for(halves):
+    """The automatic masks of SAM keep what moves little between thresholds of -1 and 1, at least 0.95 alike."""
+    said = trace(*halves, target_pictures(60, "middle", SEED), "click")
+    rows = np.arange(len(said.logits))
+    picked = upsample(said.logits[rows, said.predicted[:, 1:].argmax(1) + 1], (128, 128))
+    stability = (picked > 1).sum((1, 2)) / np.maximum((picked > -1).sum((1, 2)), 1)
+    assert (stability >= 0.95).mean() > 0.7
+
+
+def test_things_in_the_sample_pictures_are_cut_out_by_their_boxes(halves):
+    found = []
+    for _, *chosen in samples.CHOSEN:
+        drawn = samples.draw(*chosen)
+        wholes = [mask for mask, part in targets_of(drawn) if not part]
+        masks = np.stack(wholes).reshape(-1, 128, 2, 128, 2).mean((2, 4)) >= 0.5
+        pixels = np.asarray(Image.fromarray(drawn.pixels).resize((128, 128), Image.Resampling.BILINEAR))
+        targets = Targets(pixels[None], np.zeros(len(masks), np.int64), masks, np.zeros(len(masks), bool))
+        found += list(boxed(*halves, targets).single)
+    assert len(found) >= 20
+    assert np.mean(found) > 0.88
+    assert min(found) > 0.6
