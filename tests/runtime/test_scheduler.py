@@ -9,11 +9,13 @@ import threading
 import time
 import weakref
 
+import msgspec
 import numpy as np
 import pytest
 
 import saccade
-from saccade.runtime.call import All, Call, Work
+from saccade.runtime.bundle import write
+from saccade.runtime.call import All, Call, Graph, Work
 from saccade.runtime.engines import Engines, Options
 from saccade.runtime.errors import (
     BadOutput,
@@ -1019,6 +1021,34 @@ def test_each_output_goes_to_its_caller(clip, policy, pictures):
             np.testing.assert_array_equal(answer, eight[i])  # bit for bit, whatever ran beside it
         else:
             np.testing.assert_allclose(answer, one[i], atol=2e-5)
+
+
+def test_a_hundred_thousand_random_ids_each_come_back_to_their_caller(parts, tmp_path):
+    """ONNX Runtime adds and subtracts what random requests give it; sums of whole numbers are exact."""
+    manifest, files = parts
+    entry = manifest.graphs["linear"]
+    linear = msgspec.structs.replace(entry, spec=msgspec.structs.replace(entry.spec, batch="B"))
+    made = msgspec.structs.replace(manifest, graphs={**manifest.graphs, "linear": linear})
+    write(tmp_path / "linear.bundle", made, files)
+    graph = Graph(saccade.Bundle.open(tmp_path / "linear.bundle"), "linear")
+    rng = np.random.default_rng()
+    ids, rows = rng.integers(0, 1 << 20, 100_000).astype(np.float32), rng.integers(1, 4, 100_000)
+
+    def pipeline(number, count):
+        x, y = np.full((count, 3), number, np.float32), np.full((count, 3), 3, np.float32)
+        out = yield Call(graph, {"x": x, "y": y})
+        return out["sum"], out["difference"]
+
+    engines = Engines(Options(threads=1))
+    with Scheduler(engines=engines, max_open=len(ids)) as scheduler:
+        futures_ = [scheduler.submit(pipeline(*pair)) for pair in zip(ids, rows, strict=True)]
+        for number, count, future in zip(ids, rows, futures_, strict=True):
+            total, difference = future.result(2 * LONG)
+            assert len(total) == len(difference) == count
+            assert (total == number + 3).all()
+            assert (difference == number - 3).all()
+        assert scheduler.journal.runs < len(ids) / 2
+    engines.close()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
