@@ -1051,6 +1051,46 @@ def test_a_hundred_thousand_random_ids_each_come_back_to_their_caller(parts, tmp
     engines.close()
 
 
+def test_warming_up_opens_engines_and_measures_batches(clip_bundle):
+    with saccade.load(saccade.Bundle.open(clip_bundle, hard_links=True), threads=1) as model:
+        with Scheduler(threads=False) as scheduler:
+            scheduler.warm_up(model, seconds=0.5)
+            assert len(model.engines._opened) == 2
+            for lane in scheduler._board.lanes.values():
+                (group,) = lane.groups
+                least, safe = group.times.expected(1)
+                assert 0 < least <= safe
+            assert scheduler.journal.sent == 0
+        world = World()
+        scheduler = world.scheduler()
+        scheduler._driver.measure(G, {"x": np.zeros((1, 2), np.float32)}, 5.0)
+        assert [rows for _, rows in world.runs] == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32]
+        world.runs.clear()
+        made = [scheduler.submit(ask(G, float(i))) for i in range(64)]
+        world.run(scheduler)
+        assert world.runs == [("g", 32)] * 2  # nothing left to find out
+        assert [f.result(0) for f in made] == [expected(float(i)) for i in range(64)]
+
+
+def test_warming_up_fills_fixed_batches():
+    world = World()
+    scheduler = world.scheduler(batches=(8,))
+    scheduler._driver.measure(G, {"x": np.zeros((3, 2), np.float32)}, 5.0)
+    assert world.runs == [("g", 8)] * 2
+
+
+def test_warming_up_stops_where_merging_does_not_pay():
+    world = World()
+    world.service = lambda rows: 0.1 * rows
+    scheduler = world.scheduler()
+    scheduler._driver.measure(G, {"x": np.zeros((3, 2), np.float32)}, 5.0)
+    assert [rows for _, rows in world.runs] == [3, 3, 6, 6]
+    assert scheduler.submit(ask(G, 1.0), deadline_ms=20).ended == ""  # what is left of a pipeline is not known yet
+    world.run(scheduler)
+    assert scheduler.journal.ends["expired"] == 1
+    assert len(world.runs) == 4  # but its first stage is
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_an_outlier_next_to_it_does_not_change_an_answer(clip_bundle, precision):
     rng = np.random.default_rng(0)
