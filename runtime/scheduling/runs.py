@@ -97,25 +97,22 @@ class Runs:
 
     def _engine(self, lane: Lane) -> Engine:
         engine = self._engine_of(lane.graph)
-        if engine is not lane.engine:
+        if engine is not lane.engine or getattr(engine, "opened", 0) != lane.opened:
+            about = getattr(engine, "about", {})  # which may open it, and take seconds
             with self._board.lock:
-                lane.uses(engine)
+                lane.uses(engine, about)
         return engine
 
     def _answers(self, engine: Engine, lane: Lane, tickets: list[Ticket]) -> list[Outputs | BaseException]:
+        if lane.refusal and len(tickets) > 1:  # put together before the engine was swapped for one that does not merge
+            return [answer for ticket in tickets for answer in self._answers(engine, lane, [ticket])]
         try:
             return [*self._run(engine, lane, tickets)]
         except BaseException as error:
             self._note(error)
             if len(tickets) == 1 or not isinstance(error, Exception):
                 return [error] * len(tickets)
-        answers: list[Outputs | BaseException] = []
-        for ticket in tickets:
-            try:
-                answers += self._run(engine, lane, [ticket])
-            except BaseException as error:
-                self._note(error)
-                answers.append(error)
+        answers = [answer for ticket in tickets for answer in self._answers(engine, lane, [ticket])]
         if not any(isinstance(answer, BaseException) for answer in answers):
             tickets[0].group.times.fail(sum(ticket.rows for ticket in tickets))  # none was poisoned: it was the size
         return answers

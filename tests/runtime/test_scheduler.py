@@ -849,6 +849,26 @@ def test_an_engine_that_cannot_open_fails_its_calls_and_no_others():
         assert scheduler.submit(iter_one()).result(LONG) == 1
 
 
+def test_an_engine_that_was_swapped_behind_its_name_may_merge_no_more():
+    """As a memory budget does after a plan has changed: the same object, opened again, with another variant."""
+    world = World()
+    engine, graph = world.engine(G), handle(mergeable=False)
+    engine.graph, engine.about, engine.opened = graph, {"precision": "int8"}, 1
+    scheduler = Scheduler(engines=lambda _: engine, clock=world.clock, threads=False)
+
+    def rows():
+        world.runs.clear()
+        for i in range(64):
+            scheduler.submit(ask(graph, float(i)))
+        world.run(scheduler)
+        return max(count for _, count in world.runs)
+
+    assert rows() > 8
+    engine.about, engine.opened = {"precision": "fp32"}, 2
+    assert rows() == 1
+    scheduler.close()
+
+
 def iter_one():
     return (yield Work(int, 1))
 
