@@ -39,7 +39,6 @@ class Model:
 
     pipeline: the family's pipeline, whose methods give generators for other drivers
     bundle: what was opened
-    engines: what runs its graphs; a scheduler shares them
     cache: keeps what was encoded, or None
     """
 
@@ -47,10 +46,15 @@ class Model:
         self, bundle: Bundle, pipeline: Any, engines: Engines, *, owned: bool = True, cache: Cache | None = None
     ):
         self.bundle, self.pipeline, self.cache = bundle, pipeline, cache
-        self.engines, self._owned = engines, owned
+        self._engines, self._owned = engines, owned
         self._driver = Direct(engines, cache)
         self._closed = False
         self._end_search: Callable[[], None] = lambda: None
+
+    @property
+    def engines(self) -> Engines:
+        """What runs its graphs; a scheduler shares them."""
+        return self._engines
 
     def run(self, pipeline: Pipeline[T]) -> T:
         """Drive any pipeline with this model's engines, such as one that combines several models.
@@ -98,14 +102,14 @@ class Model:
         golden = self.bundle.golden()
         for graph in self.pipeline.graphs:
             inputs = {t.name: golden.get(f"{graph.name}.{t.name}") for t in graph.spec.inputs}
-            engine = self.engines(graph)
+            engine = self._engines(graph)
             if all(array is not None for array in inputs.values()):
                 engine(**inputs)
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
         """For each graph what runs it: back end, version, device, precision, threads. Opens the engines."""
-        return {graph.name: self.engines(graph).about for graph in self.pipeline.graphs}
+        return {graph.name: self._engines(graph).about for graph in self.pipeline.graphs}
 
     def close(self) -> None:
         """Give the engines' memory back; later requests raise Closed."""
@@ -114,7 +118,7 @@ class Model:
         if self.cache is not None:
             self.cache.clear()
         if self._owned:
-            self.engines.close()
+            self._engines.close()
 
     def __enter__(self) -> Model:
         return self

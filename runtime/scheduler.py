@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import math
 import time
 import weakref
@@ -29,6 +28,7 @@ from saccade.runtime.scheduling.foresight import START
 from saccade.runtime.scheduling.journal import Journal
 from saccade.runtime.scheduling.policy import NEVER, Policy
 from saccade.runtime.scheduling.request import Chore, Request
+from saccade.runtime.scheduling.view import View
 
 GRACE_S = 2.0
 """How long close() waits for an engine run that is under way before it leaves its thread behind."""
@@ -127,7 +127,21 @@ class Scheduler:
     def model(self, model: Model, *, priority: int = 0, deadline_ms: float | None = None, stream: str = "") -> View:
         """The model's methods, giving futures: `scheduler.model(clip).classify(picture, labels).result()`."""
         self._adopt(model)
-        return View(self, model.pipeline, {"priority": priority, "deadline_ms": deadline_ms, "stream": stream})
+        submit = functools.partial(self.submit, priority=priority, deadline_ms=deadline_ms, stream=stream)
+        return View(submit, model.pipeline)
+
+    def warm_up(self, *models: Model, seconds: float = 5.0) -> None:
+        """Open every engine and measure batch sizes, so that neither the first requests nor admission have to guess.
+
+        seconds: for each graph, at most, beyond its first two runs. Needs the bundles' golden inputs.
+        """
+        for model in models:
+            self._adopt(model)
+            golden = model.bundle.golden()
+            for graph in model.pipeline.graphs:
+                inputs = {t.name: golden.get(f"{graph.name}.{t.name}") for t in graph.spec.inputs}
+                if all(array is not None for array in inputs.values()):
+                    self._driver.measure(graph, inputs, seconds)
 
     @property
     def journal(self) -> Journal:
@@ -255,26 +269,6 @@ class Scheduler:
             hint=f"try again in about {waits:.2f} s, or raise max_open",
             retry_after_s=waits,
         )
-
-
-class View:
-    """A model's methods, each giving the future of its result."""
-
-    def __init__(self, scheduler: Scheduler, pipeline: Any, options: dict[str, Any]):
-        self._scheduler, self._pipeline, self._options = scheduler, pipeline, options
-
-    def __getattr__(self, name: str) -> Callable[..., Request]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        method = getattr(self._pipeline, name)
-        if not inspect.isgeneratorfunction(method):
-            raise AttributeError(f"{name} is no pipeline")
-
-        @functools.wraps(method)
-        def call(*args: Any, **kwargs: Any) -> Request:
-            return self._scheduler.submit(method(*args, **kwargs), **self._options)
-
-        return call
 
 
 def _engine(

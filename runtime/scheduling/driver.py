@@ -10,7 +10,7 @@ Any thread may do any of it: the one that submits, one that waits for a result, 
 from __future__ import annotations
 
 from asyncio import _get_running_loop  # what asyncio.get_running_loop calls, without an exception where there is none
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from saccade.runtime import tracing
@@ -23,6 +23,7 @@ from saccade.runtime.scheduling.policy import Policy
 from saccade.runtime.scheduling.request import Chore, Join, Request, Slot, Ticket
 from saccade.runtime.scheduling.runs import Runs
 from saccade.runtime.scheduling.steps import Steps, closed
+from saccade.runtime.spec import Array
 
 if TYPE_CHECKING:
     from saccade.runtime.scheduling.request import Generated
@@ -55,6 +56,10 @@ class Driver:
             if not request.dead:
                 request.pending = Chore(request, None, (), self._clock())
                 self.board.chore(request.pending)
+
+    def measure(self, graph: Graph, inputs: Mapping[str, Array], seconds: float) -> None:
+        """Measure runs of one call and of several together, in this thread."""
+        self._runs.measure(self.board.lane(graph), inputs, seconds)
 
     def help(self, request: Request) -> None:
         """Do the request's own steps in this thread, as long as it is the only one there is."""

@@ -40,4 +40,6 @@ class Foresight:
     def left(self, request: Request, stage: Any) -> tuple[float, float]:
         """Seconds of service after that stage: (at best, to be on the safe side); zeros if unknown."""
         level = self._levels.get((request.generator.gi_code, stage))
-        return (level.least, level.mean + 3 * level.deviation) if level is not None else (0.0, 0.0)
+        if level is None:
+            return 0.0, 0.0
+        return min(level.least, level.mean), level.mean + 3 * level.deviation

@@ -67,6 +67,8 @@ class Lane:
         self.layout = Layout(graph.spec)
         self.refusal = "the first run opens the engine"
         self.engine: Any = None
+        self.opened = 0  # how often, of an engine that a memory budget closes and opens again
+        self._kind: Any = None
         self.flights = Flights()
         self._names = [t.name for t in graph.spec.inputs]
         self._known: dict[Any, Shape] = {}
@@ -88,23 +90,27 @@ class Lane:
         """Those there are now."""
         return list(self._groups.values())
 
-    def uses(self, engine: Any) -> None:
+    def uses(self, engine: Any, about: Mapping[str, Any]) -> None:
         """Note which engine runs the graph now: what was measured of another says nothing, and it may merge or not."""
-        self.engine = engine
-        self.refusal = self._refusal()
-        for group in self._groups.values():
-            group.times = Times(group.times.cap)
+        self.engine, self.opened = engine, getattr(engine, "opened", 0)
+        self.refusal = self._refusal(about)
+        kind = (about.get("backend"), about.get("precision"), about.get("batches"))
+        if kind != self._kind:
+            self._kind = kind
+            for group in self._groups.values():
+                group.times = Times(group.times.cap)
 
-    def _refusal(self) -> str:
+    def _refusal(self, about: Mapping[str, Any]) -> str:
         if not self.policy.merge:
             return "merge=False"
         if self.layout.refusal:
             return self.layout.refusal
         entry = self.graph.bundle.graphs.get(self.graph.name)
-        precision = getattr(self.engine, "about", {}).get("precision", "")
-        variant = entry.variant(precision) if entry is not None else None
-        if variant is not None and not variant.mergeable:
-            return f"its {precision} variant is not mergeable: a neighbour would change the answer"
+        by_size = [str(kind).split()[-1] for kind in about.get("batches", {}).values()]  # a plan may have several
+        for precision in (about.get("precision", ""), *by_size):
+            variant = entry.variant(precision) if entry is not None else None
+            if variant is not None and not variant.mergeable:
+                return f"its {precision} variant is not mergeable: a neighbour would change the answer"
         return ""
 
     def _learn(self, signature: Any, inputs: Mapping[str, Array]) -> Shape:

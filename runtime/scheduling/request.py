@@ -124,14 +124,28 @@ class Ticket:
     others: further sinks, when calls with equal keys share this run
     """
 
-    dead = taken = False  # as attributes of the class: most tickets never set them
-    others: list[Sink] | None = None
-    key: Any = None
+    __slots__ = (
+        "dead",
+        "group",
+        "inputs",
+        "key",
+        "number",
+        "others",
+        "rank",
+        "rows",
+        "shape",
+        "since",
+        "sink",
+        "taken",
+    )
 
     def __init__(self, sink: Sink, group: Group, shape: Shape, inputs: Any, since: float):
         self.sink, self.group, self.shape, self.inputs, self.since = sink, group, shape, inputs, since
         request = sink.request
         self.rank, self.number, self.rows = request.rank, request.number, shape.rows
+        self.dead = self.taken = False
+        self.others: list[Sink] | None = None
+        self.key: Any = None
 
     def sinks(self) -> list[Sink]:
         """Whoever waits for it."""

@@ -74,27 +74,45 @@ class Runs:
             request.trail.append((lane.graph, request.served_s))
         return outputs, error
 
+    def measure(self, lane: Lane, inputs: Mapping[str, Array], seconds: float) -> None:
+        """Time runs of one such call, of two, of four …, each twice, as long as more of them pay and time is left."""
+        board, shape, engine = self._board, lane.shape(inputs), self._engine(lane)
+        group, count, end = shape.group, 1, None
+        times, fill = group.times, 0 if lane.refusal else group.fill
+        most = 1 if lane.refusal or fill else times.cap // max(shape.rows, 1)
+        while count <= most or count == 1:
+            rows, given = count * shape.rows, inputs
+            if count > 1 or fill:
+                parts = [(inputs, shape.sizes)] * count
+                given = lane.layout.gather(parts, max(rows, fill), group.to if fill else {})
+            for _ in range(2):
+                started = board.clock()
+                engine(**given)
+                with board.lock:
+                    times.add(rows, board.clock() - started)
+            end = end or board.clock() + seconds
+            if board.clock() > end or times.best(times.cap, shape.rows) < rows:
+                return
+            count *= 2
+
     def _engine(self, lane: Lane) -> Engine:
         engine = self._engine_of(lane.graph)
-        if engine is not lane.engine:
+        if engine is not lane.engine or getattr(engine, "opened", 0) != lane.opened:
+            about = getattr(engine, "about", {})  # which may open it, and take seconds
             with self._board.lock:
-                lane.uses(engine)
+                lane.uses(engine, about)
         return engine
 
     def _answers(self, engine: Engine, lane: Lane, tickets: list[Ticket]) -> list[Outputs | BaseException]:
+        if lane.refusal and len(tickets) > 1:  # put together before the engine was swapped for one that does not merge
+            return [answer for ticket in tickets for answer in self._answers(engine, lane, [ticket])]
         try:
             return [*self._run(engine, lane, tickets)]
         except BaseException as error:
             self._note(error)
             if len(tickets) == 1 or not isinstance(error, Exception):
                 return [error] * len(tickets)
-        answers: list[Outputs | BaseException] = []
-        for ticket in tickets:
-            try:
-                answers += self._run(engine, lane, [ticket])
-            except BaseException as error:
-                self._note(error)
-                answers.append(error)
+        answers = [answer for ticket in tickets for answer in self._answers(engine, lane, [ticket])]
         if not any(isinstance(answer, BaseException) for answer in answers):
             tickets[0].group.times.fail(sum(ticket.rows for ticket in tickets))  # none was poisoned: it was the size
         return answers

@@ -85,5 +85,5 @@ class Times:
         index = min((rows - 1).bit_length(), len(self._levels) - 1)
         for level in (*reversed(self._levels[: index + 1]), *self._levels[index + 1 :]):
             if level.runs:
-                return level.least * rows, (level.mean + 3 * level.deviation) * rows
+                return min(level.least, level.mean) * rows, (level.mean + 3 * level.deviation) * rows
         return None

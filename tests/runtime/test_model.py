@@ -16,11 +16,11 @@ def bundle(clip_bundle):
 
 def test_engines_open_at_their_first_use(bundle, pictures):
     with saccade.load(bundle) as model:
-        assert not model.engines._opened
+        assert not model._engines._opened
         model.encode_image(pictures[0])
-        assert [graph.name for graph in model.engines._opened] == ["image"]
+        assert [graph.name for graph in model._engines._opened] == ["image"]
         model.warm_up()
-        assert len(model.engines._opened) == 2
+        assert len(model._engines._opened) == 2
         assert model.about["image"]["backend"] == "onnxruntime"
 
 

@@ -9,11 +9,13 @@ import threading
 import time
 import weakref
 
+import msgspec
 import numpy as np
 import pytest
 
 import saccade
-from saccade.runtime.call import All, Call, Work
+from saccade.runtime.bundle import write
+from saccade.runtime.call import All, Call, Graph, Work
 from saccade.runtime.engines import Engines, Options
 from saccade.runtime.errors import (
     BadOutput,
@@ -847,6 +849,26 @@ def test_an_engine_that_cannot_open_fails_its_calls_and_no_others():
         assert scheduler.submit(iter_one()).result(LONG) == 1
 
 
+def test_an_engine_that_was_swapped_behind_its_name_may_merge_no_more():
+    """As a memory budget does after a plan has changed: the same object, opened again, with another variant."""
+    world = World()
+    engine, graph = world.engine(G), handle(mergeable=False)
+    engine.graph, engine.about, engine.opened = graph, {"precision": "int8"}, 1
+    scheduler = Scheduler(engines=lambda _: engine, clock=world.clock, threads=False)
+
+    def rows():
+        world.runs.clear()
+        for i in range(64):
+            scheduler.submit(ask(graph, float(i)))
+        world.run(scheduler)
+        return max(count for _, count in world.runs)
+
+    assert rows() > 8
+    engine.about, engine.opened = {"precision": "fp32"}, 2
+    assert rows() == 1
+    scheduler.close()
+
+
 def iter_one():
     return (yield Work(int, 1))
 
@@ -1019,6 +1041,74 @@ def test_each_output_goes_to_its_caller(clip, policy, pictures):
             np.testing.assert_array_equal(answer, eight[i])  # bit for bit, whatever ran beside it
         else:
             np.testing.assert_allclose(answer, one[i], atol=2e-5)
+
+
+def test_a_hundred_thousand_random_ids_each_come_back_to_their_caller(parts, tmp_path):
+    """ONNX Runtime adds and subtracts what random requests give it; sums of whole numbers are exact."""
+    manifest, files = parts
+    entry = manifest.graphs["linear"]
+    linear = msgspec.structs.replace(entry, spec=msgspec.structs.replace(entry.spec, batch="B"))
+    made = msgspec.structs.replace(manifest, graphs={**manifest.graphs, "linear": linear})
+    write(tmp_path / "linear.bundle", made, files)
+    graph = Graph(saccade.Bundle.open(tmp_path / "linear.bundle"), "linear")
+    rng = np.random.default_rng()
+    ids, rows = rng.integers(0, 1 << 20, 100_000).astype(np.float32), rng.integers(1, 4, 100_000)
+
+    def pipeline(number, count):
+        x, y = np.full((count, 3), number, np.float32), np.full((count, 3), 3, np.float32)
+        out = yield Call(graph, {"x": x, "y": y})
+        return out["sum"], out["difference"]
+
+    engines = Engines(Options(threads=1))
+    with Scheduler(engines=engines, max_open=len(ids)) as scheduler:
+        futures_ = [scheduler.submit(pipeline(*pair)) for pair in zip(ids, rows, strict=True)]
+        for number, count, future in zip(ids, rows, futures_, strict=True):
+            total, difference = future.result(2 * LONG)
+            assert len(total) == len(difference) == count
+            assert (total == number + 3).all()
+            assert (difference == number - 3).all()
+        assert scheduler.journal.runs < len(ids) / 2
+    engines.close()
+
+
+def test_warming_up_opens_engines_and_measures_batches(clip_bundle):
+    with saccade.load(saccade.Bundle.open(clip_bundle, hard_links=True), threads=1) as model:
+        with Scheduler(threads=False) as scheduler:
+            scheduler.warm_up(model, seconds=0.5)
+            assert len(model.engines._opened) == 2
+            for lane in scheduler._board.lanes.values():
+                (group,) = lane.groups
+                least, safe = group.times.expected(1)
+                assert 0 < least <= safe
+            assert scheduler.journal.sent == 0
+        world = World()
+        scheduler = world.scheduler()
+        scheduler._driver.measure(G, {"x": np.zeros((1, 2), np.float32)}, 5.0)
+        assert [rows for _, rows in world.runs] == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32]
+        world.runs.clear()
+        made = [scheduler.submit(ask(G, float(i))) for i in range(64)]
+        world.run(scheduler)
+        assert world.runs == [("g", 32)] * 2  # nothing left to find out
+        assert [f.result(0) for f in made] == [expected(float(i)) for i in range(64)]
+
+
+def test_warming_up_fills_fixed_batches():
+    world = World()
+    scheduler = world.scheduler(batches=(8,))
+    scheduler._driver.measure(G, {"x": np.zeros((3, 2), np.float32)}, 5.0)
+    assert world.runs == [("g", 8)] * 2
+
+
+def test_warming_up_stops_where_merging_does_not_pay():
+    world = World()
+    world.service = lambda rows: 0.1 * rows
+    scheduler = world.scheduler()
+    scheduler._driver.measure(G, {"x": np.zeros((3, 2), np.float32)}, 5.0)
+    assert [rows for _, rows in world.runs] == [3, 3, 6, 6]
+    assert scheduler.submit(ask(G, 1.0), deadline_ms=20).ended == ""  # what is left of a pipeline is not known yet
+    world.run(scheduler)
+    assert scheduler.journal.ends["expired"] == 1
+    assert len(world.runs) == 4  # but its first stage is
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

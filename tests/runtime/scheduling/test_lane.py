@@ -7,7 +7,7 @@ from saccade.runtime.errors import SpecError
 from saccade.runtime.scheduling.lane import Lane
 from saccade.runtime.scheduling.policy import Policy
 from saccade.runtime.spec import GraphSpec, Padding, TensorSpec
-from tests.runtime.scheduling.conftest import Doubler, World, handle, line_spec
+from tests.runtime.scheduling.conftest import handle, line_spec
 
 
 def free(dims, dtype="float32", **more):
@@ -76,15 +76,18 @@ def test_inputs_that_do_not_fit_are_refused_as_an_engine_would(inputs, says):
 
 
 def test_why_calls_do_not_merge():
-    def refusal(graph, **policy):
+    def refusal(graph, about=None, **policy):
         lane = Lane(graph, Policy.of(**policy))
-        lane.uses(Doubler(World(), graph))
+        lane.uses(object(), about or {"precision": "fp32"})
         return lane.refusal
 
     assert refusal(handle()) == ""
     assert refusal(handle(), merge=False) == "merge=False"
     assert "no batch axis" in refusal(handle("g", line_spec(batch="")))
     assert "fp32 variant is not mergeable" in refusal(handle(mergeable=False))
+    assert refusal(handle(mergeable=False), {"precision": "bf16"}) == ""  # a hint, not a file of the bundle
+    by_size = {"precision": "bf16", "batches": {"1": "open_vino bf16", "8": "onnx_runtime fp32"}}
+    assert "fp32 variant is not mergeable" in refusal(handle(mergeable=False), by_size)
     assert Lane(handle(), Policy()).refusal  # not before the engine is known
 
 
@@ -96,10 +99,12 @@ def test_shapes_seen_do_not_fill_the_memory():
     assert len(lane._groups) <= 4096
 
 
-def test_another_engine_is_measured_anew():
-    graph = handle()
-    lane = Lane(graph, Policy())
+def test_another_engine_is_measured_anew_but_not_the_same_opened_again():
+    lane = Lane(handle(), Policy())
     group = lane.shape({"x": np.zeros((1, 2), np.float32)}).group
+    lane.uses(object(), {"precision": "fp32"})
     group.times.add(1, 1.0)
-    lane.uses(Doubler(World(), graph))
+    lane.uses(object(), {"precision": "fp32"})
+    assert group.times.expected(1) is not None
+    lane.uses(object(), {"precision": "int8"})
     assert group.times.expected(1) is None
