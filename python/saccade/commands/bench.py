@@ -23,18 +23,20 @@ def models(
     work: Annotated[Path | None, typer.Option(help="Keep checkpoint and bundle here for the next time.")] = None,
     seconds: Annotated[float, typer.Option(min=0.5, help="Time for each case.")] = 10.0,
     small: Annotated[bool, typer.Option("--small", help="sam: a network of no real size, to try the command.")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="sam: leave int8 out, which takes long to judge.")] = False,
 ) -> None:
     """Engines at real size with random weights, against torch, plain ONNX Runtime and OpenVINO."""
     if family not in ("clip", "sam"):
         raise SettingsError(f"no benchmark for {family[:64]!r}", hint="there is clip and sam")
-    if small and family != "sam":
-        raise SettingsError("--small is for sam", hint="leave it out")
+    if (small or fp32) and family != "sam":
+        raise SettingsError("--small and --fp32 are for sam", hint="leave them out")
     from importlib import import_module
 
     from saccade.benchmarks import rows
 
     measure = import_module(f"saccade.benchmarks.{family}").rows
-    more = {"size": "small"} if small else {}
+    more: dict[str, Any] = {"size": "small"} if small else {}
+    more |= {"precisions": ("fp32",)} if fp32 else {}
     with tempfile.TemporaryDirectory() as scratch, progress("measuring") as report:
         made = measure(work or Path(scratch), seconds=seconds, report=report, **more)
     if json:
