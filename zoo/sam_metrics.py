@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from saccade.zoo.metrics import setting
 from saccade.zoo.scene import LEVELS
-from saccade.zoo.segmentation import Decode, Encode, Score, Targets, boxed, one_click, target_pictures, three_clicks
+from saccade.zoo.segmentation import (
+    Decode,
+    Encode,
+    Score,
+    Targets,
+    boxed,
+    clicks_on_nothing,
+    one_click,
+    target_pictures,
+    three_clicks,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -50,10 +60,21 @@ def segmentation_metrics(encode: Encode, decode: Decode, targets: int = TARGETS)
         "levels": levels,
         "middle_held_out_pairs": held_out,
         "middle_drawn_at_twice_the_size": resized,
+        "middle_clicks_on_nothing": nothing_metrics(encode, decode),
         "middle_with_parts": {
             "whole": _figures(encode, decode, carrying, ~carrying.part),
             "part": _figures(encode, decode, carrying, carrying.part),
         },
+    }
+
+
+def nothing_metrics(encode: Encode, decode: Decode, pictures: int = 400) -> dict[str, Any]:
+    """How sure of a mask the model is where there is no thing; 0.88 is what SAM's automatic masks ask for."""
+    sure = clicks_on_nothing(encode, decode, pictures, "middle", SEED)
+    return {
+        "pictures": pictures,
+        "mean_predicted_iou": _mean(sure),
+        "share_from_0.88": _mean((sure >= 0.88).astype(np.float64)),
     }
 
 

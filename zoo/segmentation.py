@@ -157,6 +157,27 @@ def trace(encode: Encode, decode: Decode, targets: Targets, way: str) -> Trace:
     return WAYS[way](ask, targets.masks)
 
 
+def clicks_on_nothing(
+    encode: Encode, decode: Decode, n: int, level: str = "middle", seed: int = 0, *, size: int = 128
+) -> NDArray[np.float64]:
+    """(n,) the predicted IoU of the preferred mask for a click anywhere on the backdrop of each of n pictures.
+
+    A model that is sure of a mask there puts it among the automatic masks of a picture.
+    """
+    rng = evaluation_rng(seed)
+    sure = []
+    for _ in range(n):
+        drawn = render(sample_scene(rng, level), size)
+        rows, columns = np.nonzero(~drawn.masks.any(0))
+        at = int(rng.integers(len(rows)))
+        points = np.array([[[columns[at], rows[at]], [0, 0]]], np.float32)
+        labels, none = np.array([[1, -1]], np.int64), np.zeros((1, 1, 1), np.float32)
+        embeddings = encode(drawn.pixels[None])
+        _, predicted = decode(embeddings, np.zeros(1, np.int64), points, labels, none, np.zeros(1, np.float32))
+        sure.append(float(predicted[0, 1:].max()))
+    return np.array(sure)
+
+
 Ask = Callable[..., Trace]
 
 

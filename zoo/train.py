@@ -23,14 +23,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder of the checkpoint")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rate", type=float, help="the highest learning rate, by default the recipe's")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's weights, on another seed")
     options = parser.parse_args(arguments)
     out = options.out or checkpoint_of(options.family)
-    train(options.family, options.minutes, options.seed, out, options.threads, resume=options.resume)
+    train(options.family, options.minutes, options.seed, out, options.threads, rate=options.rate, resume=options.resume)
     return 0
 
 
-def train(name: str, minutes: float, seed: int, out: Path, threads: int, *, resume: bool = False) -> None:
+def train(
+    name: str,
+    minutes: float,
+    seed: int,
+    out: Path,
+    threads: int,
+    *,
+    rate: float | None = None,
+    resume: bool = False,
+) -> None:
     """Train a family's checkpoint, write it to `out` and its metrics beside it.
 
     resume: start from the weights in `out`, with a fresh optimiser and schedule; metrics.json tells of both runs
@@ -41,7 +51,7 @@ def train(name: str, minutes: float, seed: int, out: Path, threads: int, *, resu
 
     torch.set_num_threads(threads)
     family = FAMILIES[name]()
-    schedule = Schedule(minutes, family.peak_rate, time.monotonic)
+    schedule = Schedule(minutes, rate or family.peak_rate, time.monotonic)
     before = json.loads((out / "metrics.json").read_text()) if resume else {"curve": []}
     curve: list[dict[str, float]] = before["curve"]
     past = curve[-1]["minutes"] if curve else 0.0
@@ -49,7 +59,8 @@ def train(name: str, minutes: float, seed: int, out: Path, threads: int, *, resu
     def run() -> dict[str, object]:
         told: dict[str, object] = {
             "seed": seed, "minutes": round(schedule.elapsed_s / 60, 1), "steps": schedule.steps,
-            "pictures": schedule.steps * family.pictures, "threads": threads, "recipe": family.recipe,
+            "pictures": schedule.steps * family.pictures, "threads": threads,
+            "recipe": {**family.recipe, "peak_rate": schedule.peak},
         }  # fmt: skip
         return told | ({"resumed_from": before["run"]} if resume else {})
 

@@ -55,7 +55,7 @@ def test_a_training_leaves_model_metrics_and_curve(stub, tmp_path, capsys):
     told = json.loads((tmp_path / "metrics.json").read_text())
     assert told["history"] == ["new 5", "trained on 5", "trained on 5"]
     assert told["run"] | {"minutes": 0} == {
-        "seed": 5, "minutes": 0, "steps": 6, "pictures": 42, "threads": 1, "recipe": {"of": "stub"}
+        "seed": 5, "minutes": 0, "steps": 6, "pictures": 42, "threads": 1, "recipe": {"of": "stub", "peak_rate": 1e-3}
     }  # fmt: skip
     assert [row["length"] for row in told["curve"]] == [2, 3]
     assert "step 6" in capsys.readouterr().err

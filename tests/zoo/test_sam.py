@@ -34,7 +34,7 @@ def batch():
 def test_a_batch_is_pictures_with_targets_inside_them(batch):
     assert batch.pixels.shape == (6, 128, 128, 3)
     assert batch.masks.shape == (6, 4, 128, 128)
-    assert batch.masks.any((2, 3)).all()
+    assert batch.masks[:, :-1].any((2, 3)).all()
     many = draw_batch(np.random.default_rng(2), 0.5, 40, 2, 64)
     assert (many.inside.min(1) < 64).any()
     for pixels, masks, (height, width) in zip(many.pixels, many.masks, many.inside, strict=True):
@@ -145,7 +145,7 @@ def test_a_lone_click_is_judged_by_its_best_mask_and_several_prompts_by_the_sing
 
 def test_rounds_begin_with_a_click_or_a_box_and_correct_what_is_wrong():
     masks = target_pictures(60, "middle", 5).masks[:60, None]
-    rounds = Rounds(masks, np.random.default_rng(4), 2)
+    rounds = Rounds(masks, ~masks[:, 0], np.random.default_rng(4), 2)
     points, labels, mask, has_mask = rounds.prompt
     assert not mask.any()
     assert not has_mask.any()
@@ -218,3 +218,21 @@ def test_our_preprocessing_is_that_of_the_files(model, tmp_path):
 def test_the_configuration_is_small(model):
     assert sum(p.numel() for p in model.parameters()) < 1_000_000
     assert model.config.vision_config.num_pos_feats * 2 == model.config.mask_decoder_config.hidden_size
+
+
+def test_a_click_on_the_backdrop_means_nothing():
+    many = draw_batch(np.random.default_rng(3), 0.5, 20, 3, 64)
+    empty = ~many.masks.any((2, 3))
+    assert 0.4 < empty[:, -1].mean() <= 1.0
+    assert not empty[:, :-1].any()
+    assert not (many.masks.any(1) & many.backdrop).any()
+    rounds = Rounds(many.masks, many.backdrop, np.random.default_rng(4), 2)
+    for _ in range(3):
+        points, labels, _, _ = rounds.prompt
+        rows = np.flatnonzero(empty.ravel())
+        assert (labels[rows, 0] == 1).all()
+        assert (labels[rows, 1] == -1).all()
+        assert (labels[rows, 2:] == 0).all()
+        x, y = (points[rows, 0].add(0.5).div(2).long() * 2).T.numpy()
+        assert many.backdrop[rows // 3, y, x].all()
+        rounds.advance(torch.full((60, 4, 32, 32), -5.0), torch.ones(60, 4))

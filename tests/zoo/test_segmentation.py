@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from saccade.zoo.segmentation import Targets, boxed, iou, one_click, target_pictures, three_clicks, upsample
+from saccade.zoo.segmentation import (
+    Targets,
+    boxed,
+    clicks_on_nothing,
+    iou,
+    one_click,
+    target_pictures,
+    three_clicks,
+    upsample,
+)
 
 
 def knowing(targets: Targets, masks: np.ndarray, predicted: np.ndarray, asked: list | None = None):
@@ -150,3 +159,16 @@ def test_upsampling_is_that_of_the_reference(short, long):
     maps = np.random.default_rng(0).normal(size=(2, 3, *short)).astype(np.float32)
     expected = torch.nn.functional.interpolate(torch.from_numpy(maps), size=long, mode="bilinear").numpy()
     assert upsample(maps, long) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_click_on_nothing_is_on_nothing_and_the_surest_mask_counts():
+    asked = []
+
+    def decode(pixels, picture, points, labels, mask, has_mask):
+        x, y = points[0, 0].astype(int)
+        asked.append(pixels[0, y, x])
+        return np.zeros((1, 4, 16, 16), np.float32), np.float32([[0.99, 0.1, 0.7, 0.3]])
+
+    sure = clicks_on_nothing(lambda pixels: pixels, decode, 12, "easy", 4, size=64)
+    assert sure == pytest.approx(np.full(12, 0.7))
+    assert max(int(pixel.max()) for pixel in asked) < 90  # the backdrop of the easy level is dark

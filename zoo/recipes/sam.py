@@ -20,7 +20,7 @@ from transformers import SamModel
 from saccade.zoo.recipes.sam_loss import mask_losses, prompt_loss
 from saccade.zoo.recipes.sam_model import MEAN, PATCH, SIZE, STD, decode, encode, new_model, pixel_values, sharpen
 from saccade.zoo.recipes.sam_rounds import Rounds
-from saccade.zoo.recipes.targets import PARTS, PARTS_FIRST, TRAINING_STREAM, Batch, draw_batch
+from saccade.zoo.recipes.targets import NOTHING, PARTS, PARTS_FIRST, TRAINING_STREAM, Batch, draw_batch
 from saccade.zoo.training import Average, Schedule, optimiser
 
 PICTURES, TARGETS = 10, 4  # a step
@@ -31,7 +31,7 @@ RECIPE = {
     "pictures_a_step": PICTURES, "targets_a_picture": TARGETS, "peak_rate": PEAK_RATE, "weight_decay": DECAY,
     "optimiser": "AdamW, betas 0.9 0.98, clip 1", "schedule": "200 steps warm-up, cosine by the clock to 1 %",
     "average": 0.998, "precision": "float32", "scenes_with_parts": PARTS, "parts_first": PARTS_FIRST,
-    "logits_scaled_at_saving": SHARPER,
+    "clicks_on_nothing": NOTHING, "logits_scaled_at_saving": SHARPER,
 }  # fmt: skip
 CARD = """---
 license: apache-2.0
@@ -51,7 +51,7 @@ def step_loss(
     model: SamModel, batch: Batch, rng: np.random.Generator, most_rounds: int = 3
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss of one batch over its rounds of prompts, and what to report of it."""
-    rounds = Rounds(batch.masks, rng, PATCH // 4, most_rounds)
+    rounds = Rounds(batch.masks, batch.backdrop, rng, PATCH // 4, most_rounds)
     embedding = encode(model, pixel_values(batch.pixels, batch.inside)).repeat_interleave(batch.masks.shape[1], 0)
     total, seen = torch.zeros(()), {}
     for number in range(rounds.count):

@@ -27,15 +27,27 @@ class Rounds:
     wanted: (Q, h, w) float, the share of each cell that the target covers; alone: (Q,) bool, a single click so far
     """
 
-    def __init__(self, masks: NDArray[np.bool_], rng: np.random.Generator, stride: int, most: int = 3):
+    def __init__(
+        self,
+        masks: NDArray[np.bool_],
+        backdrop: NDArray[np.bool_],
+        rng: np.random.Generator,
+        stride: int,
+        most: int = 3,
+    ):
+        """masks: (B, P, S, S), an empty one for a click on the backdrop; backdrop: (B, S, S)"""
         flat = masks.reshape(-1, *masks.shape[2:])
         self.rng, self.stride = rng, stride
         self.count = min(most, 1 + int(rng.choice(len(ROUNDS), p=ROUNDS)))
         self.wanted = torch.nn.functional.avg_pool2d(torch.from_numpy(flat).float(), stride)
         self.solid: NDArray[np.bool_] = self.wanted.numpy() >= 0.5
-        boxed = rng.random(len(flat)) < BOX
+        empty = ~self.solid.any((1, 2))
+        bare = backdrop[:, ::stride, ::stride].repeat(masks.shape[1], 0)
+        self.home: NDArray[np.bool_] = np.where(empty[:, None, None], bare, self.solid)
+        boxed = (rng.random(len(flat)) < BOX) & ~empty
         self.alone = torch.from_numpy(~boxed)
-        self.points, self.labels = self._clicks(self.solid)
+        self.points, self.labels = self._clicks(self.home)
+        self.labels[:] = 1  # whoever clicks on the backdrop takes it for a thing
         self._first(flat, boxed)
         self.mask = torch.zeros_like(self.wanted)
         self.has_mask = torch.zeros(len(flat), dtype=torch.bool)
@@ -65,7 +77,8 @@ class Rounds:
 
     def _clicks(self, wrong: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         centred = self.rng.choice([0.0, 1.0, 3.0], len(wrong))
-        cells, labels = scattered(self.rng, self.solid, wrong, centred)
+        regions = np.where(np.asarray(wrong.any((1, 2)))[:, None, None], wrong, self.home)
+        cells, labels = scattered(self.rng, self.solid, regions, centred)
         # anywhere in the cell; a pixel's own coordinate is its index, the class adds the half
         points = (cells + self.rng.random(cells.shape)) * self.stride - 0.5
         return points[:, None], labels[:, None]

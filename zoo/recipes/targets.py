@@ -18,6 +18,7 @@ __all__ = ["TRAINING_STREAM", "Batch", "draw_batch"]
 
 PARTS, UNNAMED, OBLONG = 0.6, 0.3, 0.2  # shares of scenes with parts, of things in unnamed colours, of oblong pictures
 PARTS_FIRST = 0.6  # the lead of a part over a thing, of ranks drawn from 0 to 1
+NOTHING = 0.7  # share of pictures in which one click goes to the backdrop: no mask, and a predicted IoU of 0
 NARROWEST = 0.6  # the shorter side of an oblong picture, share of the longer
 
 
@@ -27,11 +28,13 @@ Masks = list[NDArray[np.bool_]]
 @dataclass(frozen=True, eq=False)
 class Batch:
     """pixels: (B, S, S, 3) uint8, what lies beyond an oblong picture is 0; inside: (B, 2) its height and width;
-    masks: (B, P, S, S) bool, the targets"""
+    masks: (B, P, S, S) bool, the targets, of which an empty one stands for a click that means nothing;
+    backdrop: (B, S, S) bool, where there is no thing"""
 
     pixels: NDArray[np.uint8]
     inside: NDArray[np.int64]
     masks: NDArray[np.bool_]
+    backdrop: NDArray[np.bool_]
 
 
 def levels_at(progress: float) -> tuple[float, float, float]:
@@ -44,6 +47,7 @@ def draw_batch(rng: np.random.Generator, progress: float, pictures: int, targets
     """Pictures of seen pairs and of unnamed colours, none of them ever repeated."""
     pixels = np.zeros((pictures, size, size, 3), np.uint8)
     masks = np.zeros((pictures, targets, size, size), bool)
+    backdrop = np.zeros((pictures, size, size), bool)
     inside = np.full((pictures, 2), size, np.int64)
     for number in range(pictures):
         picture, found, part = _draw(rng, progress, size)
@@ -51,7 +55,10 @@ def draw_batch(rng: np.random.Generator, progress: float, pictures: int, targets
         pixels[number, :height, :width] = picture.pixels
         chosen = _choose(rng, part, targets)
         masks[number, :, :height, :width] = np.stack([found[k] for k in chosen])
-    return Batch(pixels, inside, masks)
+        backdrop[number, :height, :width] = ~picture.masks.any(0)
+        if backdrop[number].any() and rng.random() < NOTHING:
+            masks[number, -1] = False
+    return Batch(pixels, inside, masks, backdrop)
 
 
 def _choose(rng: np.random.Generator, part: NDArray[np.bool_], targets: int) -> NDArray[np.int64]:
