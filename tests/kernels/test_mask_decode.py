@@ -299,3 +299,22 @@ def test_without_the_native_module_the_reference_runs(monkeypatch):
 def test_the_native_module_was_built():
     """`make test` must notice a build that fell back to pure Python."""
     assert "base" in [candidate.name for candidate in CANDIDATES if not candidate.unusable()]
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
+def test_a_mask_does_not_depend_on_the_one_before(candidate):
+    """-inf among logits that are surely outside: its neighbours are computed, from rows that must have been, too."""
+    if reason := candidate.unusable():
+        pytest.skip(f"{candidate.name}: {reason}")
+    rng = np.random.default_rng()
+    low = np.full((2, 74, 120), 40.0, np.float32)
+    low[1, 37:] = -3 - rng.random((37, 120))
+    low[1, 37:][rng.random((37, 120)) < 0.03] = -np.inf
+    low[1, 37:][rng.random((37, 120)) < 0.02] = np.nan
+    sizes = (172, 580), (156, 569), (348, 203)
+    together = mask_decode(low, *sizes, offset=0.5, impl=candidate.name)
+    alone = mask_decode(low[1:], *sizes, offset=0.5, impl=candidate.name)
+    exact = mask_decode(low, *sizes, offset=0.5, impl="reference")
+    for found, place in ((together, 1), (alone, 0)):
+        assert found.rle[place] == exact.rle[1]
+        assert (found.area[place], found.stability[place]) == (exact.area[1], exact.stability[1])
