@@ -37,7 +37,7 @@ def each_head(arrays, scale, dtype):
 
 
 def rms(ours, exact):
-    return float(np.sqrt(np.mean((ours.astype(np.float64) - exact) ** 2)))
+    return float(np.sqrt(np.mean((ours.astype(np.float64) - exact) ** 2))) if exact.size else 0.0
 
 
 def worst(ours, exact):
@@ -52,9 +52,16 @@ def test_error_is_at_most_twice_that_of_the_plain_form(interpreted, case, dtype)
     exact, plain = (each_head(arrays, scale, t) for t in ("float64", dtype))
     ours = run(interpreted, arrays, case.grid, scale)
     assert np.isfinite(ours).all()
-    ulp = float(np.spacing(np.abs(arrays[2]).max(initial=0).astype(dtype)))  # the plain form may be right by luck
-    assert rms(ours, exact) <= TIMES * rms(plain, exact) + ulp / 8, f"seed {SEEN}"
-    assert worst(ours, exact) <= 2 * TIMES * worst(plain, exact) + 2 * ulp, f"seed {SEEN}"
+    luck = lucky(arrays, scale, dtype)
+    assert rms(ours, exact) <= TIMES * np.nan_to_num(rms(plain, exact)) + luck / 8, f"seed {SEEN}"
+    assert worst(ours, exact) <= 2 * TIMES * np.nan_to_num(worst(plain, exact)) + 2 * luck, f"seed {SEEN}"
+
+
+def lucky(arrays, scale, dtype):
+    """What rounding the values once, and the scores in fp32, may cost: the plain form may be right by luck, or overflow."""
+    q, k, v, rh, rw = (float(np.abs(a).max(initial=0)) for a in arrays)
+    scores = np.spacing(np.float32(scale * q * k * arrays[0].shape[-1] ** 0.5 + rh + rw))
+    return float(np.spacing(np.asarray(v, dtype))) + float(scores) * v
 
 
 def test_a_query_that_may_attend_to_nothing_gives_zeros(interpreted):
