@@ -58,7 +58,7 @@ def test_error_is_at_most_twice_that_of_the_plain_form(interpreted, case, dtype)
 
 
 def lucky(arrays, scale, dtype):
-    """What rounding the values once, and the scores in fp32, may cost: the plain form may be right by luck, or overflow."""
+    """What rounding values once and scores in fp32 may cost: the plain form may be right by luck, or overflow."""
     q, k, v, rh, rw = (float(np.abs(a).max(initial=0)) for a in arrays)
     scores = np.spacing(np.float32(scale * q * k * arrays[0].shape[-1] ** 0.5 + rh + rw))
     return float(np.spacing(np.asarray(v, dtype))) + float(scores) * v
