@@ -12,11 +12,12 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from saccade.runtime.budgets import budgets_of
 from saccade.runtime.bundle import Bundle
+from saccade.runtime.candidates import candidates, file_of
 from saccade.runtime.engines import AUTOMATIC, Options, open_engine
 from saccade.runtime.errors import SaccadeError
 from saccade.runtime.hardware import cpu_quota, machine, memory_limit
-from saccade.runtime.planner import PRECISIONS, candidates
 from saccade.runtime.precision import golden_check, golden_passes
 
 LIBRARIES = ("saccade", "numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
@@ -58,10 +59,10 @@ def kernels() -> list[dict[str, Any]]:
 def _engines(bundle: Bundle, graph: str, clock: Callable[[], float]) -> list[dict[str, Any]]:
     rows = []
     for backend in AUTOMATIC:
-        for precision in PRECISIONS:
-            for options, reason in candidates(bundle, graph, Options(backend=backend, precision=precision)):
-                row = {"graph": graph, "backend": backend, "precision": precision, "unusable": reason, "verdict": ""}
-                rows.append(row if reason else row | _run(bundle, graph, options, clock))
+        for options, reason in candidates(bundle, graph, Options(backend=backend)):
+            row = {"graph": graph, "backend": backend, "provider": options.provider, "precision": options.precision,
+                   "unusable": reason, "verdict": ""}  # fmt: skip
+            rows.append(row if reason else row | _run(bundle, graph, options, clock))
     return rows
 
 
@@ -76,9 +77,7 @@ def _run(bundle: Bundle, graph: str, options: Options, clock: Callable[[], float
             engine.close()
     except SaccadeError as error:
         return {"unusable": error.message, "verdict": "failed"}
-    file = about.get("file", "")
-    variant = next(v for v in bundle.graphs[graph].variants if v.file == file)
-    passed = golden_passes(found, variant, bundle.manifest.budgets)
+    passed = golden_passes(found, file_of(bundle, graph, options), budgets_of(bundle, options))
     return {
         "verdict": "right" if passed else "WRONG",
         "metric": found.metric,

@@ -6,11 +6,13 @@ from typing import Any
 
 import msgspec
 
+from saccade.runtime.budgets import budgets_of
 from saccade.runtime.bundle import Bundle
+from saccade.runtime.candidates import candidates
 from saccade.runtime.engines import Options
 from saccade.runtime.inspection import kernels_here
 from saccade.runtime.plan import Plan, Row
-from saccade.runtime.planner import candidates, known
+from saccade.runtime.planner import known
 
 
 def explanation(bundle: Bundle, options: Options, plan: Plan | None = None) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def explanation(bundle: Bundle, options: Options, plan: Plan | None = None) -> d
         "digest": bundle.digest,
         "planned": plan is not None,
         "seconds": plan.seconds if plan is not None else None,
-        "budgets": bundle.manifest.budgets,
+        "budgets": budgets_of(bundle, options),
         "graphs": [msgspec.to_builtins(row) for row in rows],
         "kernels": kernels_here(),
     }
@@ -38,5 +40,5 @@ def _unplanned(bundle: Bundle, options: Options) -> list[Row]:
         for made, reason in candidates(bundle, graph, options):
             chosen = not reason and not default
             default = default or (made.backend if chosen else "")
-            rows.append(Row(graph, 1, made.backend, made.precision, made.device, made.threads, reason, chosen=chosen))
+            rows.append(msgspec.structs.replace(Row.of(graph, 1, made, reason), chosen=chosen))
     return rows

@@ -29,6 +29,23 @@ def cores(root: Path = Path("/")) -> int:
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
+def physical_cores(root: Path = Path("/")) -> int:
+    """Cores of the affinity mask with their SMT siblings counted as one; without that knowledge, each for itself."""
+    allowed = os.sched_getaffinity(0)
+    place = root / "sys/devices/system/cpu"
+    siblings = {_text(place / f"cpu{cpu}/topology/thread_siblings_list") or f"{cpu}" for cpu in allowed}
+    return len(siblings)
+
+
+def thread_counts(root: Path = Path("/")) -> tuple[int, ...]:
+    """Threads that an engine run may be worth, most first: all that may run at once, one a physical core, one alone.
+
+    More is not always faster: SMT siblings share their multipliers, and a small graph waits for its threads.
+    """
+    most = cores(root)
+    return tuple(sorted({most, min(most, physical_cores(root)), 1}, reverse=True))
+
+
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Cores' worth of time that the tightest cgroup grants, or None without a limit. Knows cgroup v2 and v1."""
     found = [_v2_quota(folder) for folder in _groups(root, "")]
@@ -60,6 +77,7 @@ def machine() -> dict[str, Any]:
         "arch": platform.machine(),
         "isa": [flag for flag in ISA if flag in flags],
         "cores": cores(),
+        "physical_cores": physical_cores(),
         "memory_gb": round((memory_limit() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2**30, 1),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),

@@ -8,16 +8,18 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
+from saccade.runtime import budgets
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.cache import Cache
 from saccade.runtime.call import Pipeline
 from saccade.runtime.direct import Direct
 from saccade.runtime.engines import Engines, Options
-from saccade.runtime.errors import Closed, ManifestError
+from saccade.runtime.engines.providers import checked as checked_options
+from saccade.runtime.errors import Closed, ManifestError, SettingsError
 from saccade.runtime.memory import Memory
 from saccade.runtime.planned import apply
 from saccade.runtime.settings import setting
@@ -92,7 +94,7 @@ class Model:
             f"Model({self.bundle.name!r}, family={self.bundle.manifest.family!r}, digest={self.bundle.digest[:12]!r})"
         )
 
-    def follow(self, plan: Any, *, seconds: float = 20.0, batches: Sequence[int] = (1,)) -> None:
+    def follow(self, plan: Any, *, seconds: float | None = None, batches: Sequence[int] = (1,)) -> None:
         """Run by a plan from now on; see saccade.runtime.planned.apply."""
         self._end_search()
         self._end_search = apply(self.engines, self.bundle, plan, seconds=seconds, batches=batches)
@@ -140,6 +142,9 @@ def load(
     engines: Engines | None = None,
     plan: Any = None,
     memory: Memory | None = None,
+    budget: Mapping[str, float] | None = None,
+    provider: str | None = None,
+    provider_options: Mapping[str, Any] | None = None,
 ) -> Model:
     """Open a bundle and give its model. Engines open at their first use; `warm_up()` opens them now.
 
@@ -151,6 +156,9 @@ def load(
     plan: "cached" (what "auto" means), "now" (search first), "measure" (answer at once on the portable default, search
         behind, then swap), or the path of a plan file; one that does not fit is ignored, and `about` says why
     memory: a byte budget, shared among the models that are given it: their engines come and go
+    budget: what a plan may lose for speed, by figure, such as {"cosine": 0.9999}; in place of the bundle's own
+    provider: "cpu", "cuda" or "tensorrt": ONNX Runtime's execution provider; `device` chooses it by default
+    provider_options: options of that provider, such as {"device_id": 1}
     engines: a shared owner, so that several models can be driven together; it is closed by whoever made it
     Raises a BundleError for a bundle that cannot be trusted, SettingsError for an option that means nothing,
     MissingExtra or EngineError (at the first use) when nothing here can run it.
@@ -158,8 +166,15 @@ def load(
     precision = setting("SACCADE_PRECISION", precision)
     if precision == "auto":
         precision, plan = "", plan or "cached"
-    options = Options.of(backend, precision, device, threads, arena=arena, spin=spin)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    if budget is not None and plan is None:
+        hint = "a budget decides what a plan may choose: precision='auto', or plan='now'"
+        raise SettingsError("[load] budget: given without a plan", hint=hint)
+    options = Options.of(
+        backend, precision, device, threads, arena=arena, spin=spin, provider=provider or "",
+        provider_options=checked_options(provider or "", provider_options) if provider_options is not None else (),
+        budget=budgets.checked(opened, budget) if budget is not None else (),
+    )  # fmt: skip
     pipeline = pipeline_of(opened)
     cache = Cache(cache_bytes) if cache_bytes else None
     model = Model(opened, pipeline, engines or Engines(options, memory=memory), owned=engines is None, cache=cache)

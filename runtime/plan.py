@@ -18,20 +18,23 @@ from pathlib import Path
 
 import msgspec
 
-from saccade.runtime.engines import Options
+from saccade.runtime.engines import DEVICES, PROVIDERS, Options
 from saccade.runtime.errors import SaccadeError
 from saccade.runtime.files import write_file
-from saccade.runtime.hardware import machine
+from saccade.runtime.hardware import cores, machine
+from saccade.runtime.manifest import PRECISIONS
 from saccade.runtime.settings import setting
 from saccade.runtime.stamp import private
 
-SCHEMA = 1
-LIBRARIES = ("saccade", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino")
+SCHEMA = 2
+MAX_BYTES = 4 << 20
+LIBRARIES = ("saccade", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One candidate for one graph at one batch size.
 
+    provider: ONNX Runtime's execution provider, empty for other back ends; kernels: as Options has them
     reason: why it was not run or not taken, empty if it could be; p50_ms, first_ms: None if it was not run
     worst: the golden check's least favourable sample, of `metric`; passed: whether that is good enough
     """
@@ -49,12 +52,32 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worst: float | None = None
     passed: bool = False
     chosen: bool = False
+    provider: str = ""
+    kernels: str = ""
+
+    @classmethod
+    def of(cls, graph: str, batch: int, options: Options, reason: str = "") -> Row:
+        """A candidate that has not been run."""
+        made = cls(graph, batch, options.backend, options.precision, options.device, options.threads, reason)
+        return msgspec.structs.replace(made, provider=options.provider, kernels=options.kernels)
 
     def options(self, like: Options) -> Options:
         """How to open it; what a plan does not decide is as in `like`."""
         return msgspec.structs.replace(
-            like, backend=self.backend, precision=self.precision, device=self.device, threads=self.threads
-        )
+            like, backend=self.backend, precision=self.precision, device=self.device, threads=self.threads,
+            provider=self.provider, kernels=self.kernels or like.kernels,
+        )  # fmt: skip
+
+    def nonsense(self) -> str:
+        """What in this row no search would write; empty if nothing. Back ends and kernels are looked up when opened."""
+        texts = (self.graph, self.backend, self.reason, self.metric, self.kernels)
+        if not all(text.isprintable() and len(text) <= 1000 for text in texts):
+            return "text that is not printable, or too long"
+        if self.precision not in PRECISIONS or self.device not in DEVICES or self.provider not in ("", *PROVIDERS):
+            return f"{self.precision[:16]!a} on {self.device[:16]!a} {self.provider[:16]!a}"
+        if not 0 <= self.threads <= cores() or self.batch < 1:
+            return f"{self.threads} threads, batch {self.batch}"
+        return ""
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,7 +101,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return "it was measured for another bundle"
         if self.machine != fingerprint():
             return "it was measured on another machine, or with other library versions"
-        return ""
+        return next((f"a row has {found}" for row in self.rows if (found := row.nonsense())), "")
 
 
 def fingerprint() -> str:
@@ -102,9 +125,11 @@ def read(data: bytes) -> tuple[Plan | None, str]:
 def read_file(path: str | os.PathLike[str]) -> tuple[Plan | None, str]:
     """The plan in a file, or None and why there is none."""
     try:
-        return read(Path(path).read_bytes())
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         return None, (error.strerror or "cannot be read").lower()
+    return read(data) if len(data) <= MAX_BYTES else (None, f"it is larger than {MAX_BYTES >> 20} MB")
 
 
 def write(plan: Plan, path: str | os.PathLike[str]) -> None:

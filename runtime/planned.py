@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from saccade.runtime import engines as listed
+from saccade.runtime.budgets import admits, budgets_of
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import Graph
-from saccade.runtime.engines import Engine, Engines, Opener, Options, choose, file_precision, open_engine
+from saccade.runtime.candidates import file_of
+from saccade.runtime.engines import Engine, Engines, Opener, Options, open_engine
 from saccade.runtime.errors import Closed, SaccadeError
 from saccade.runtime.plan import Plan, Row, read_file
 from saccade.runtime.planner import known, plan_of
@@ -84,6 +85,9 @@ def proven(bundle: Bundle, graph: str, options: Options) -> tuple[Engine | None,
     if options.backend not in listed.AUTOMATIC:
         return None, f"no back end {options.backend[:32]!a}"
     try:
+        variant = file_of(bundle, graph, options)
+        if not admits(bundle, bundle.graphs[graph], variant, options):
+            return None, f"{options.backend} {options.precision}: its measured error is outside the budget"
         engine = open_engine(bundle, graph, options)
     except SaccadeError as error:
         return None, error.message
@@ -92,17 +96,14 @@ def proven(bundle: Bundle, graph: str, options: Options) -> tuple[Engine | None,
     except SaccadeError as error:
         engine.close()
         return None, error.message
-    entry = bundle.graphs[graph]
-    backend = import_module(f"saccade.runtime.engines.{options.backend}")
-    variant = choose(entry, graph, file_precision(entry, backend, options.precision))
-    if golden_passes(found, variant, bundle.manifest.budgets):
+    if golden_passes(found, variant, budgets_of(bundle, options)):
         return engine, ""
     engine.close()
     return None, f"{options.backend} {options.precision} failed the golden check: {found.metric} {found.worst:.5f}"
 
 
 def apply(
-    engines: Engines, bundle: Bundle, plan: str | Plan, *, seconds: float = 20.0, batches: Sequence[int] = (1,)
+    engines: Engines, bundle: Bundle, plan: str | Plan, *, seconds: float | None = None, batches: Sequence[int] = (1,)
 ) -> Callable[[], None]:
     """Make `engines` follow a plan; gives a function that ends what runs behind.
 
@@ -128,7 +129,7 @@ def apply(
     return lambda: None
 
 
-def _behind(engines: Engines, bundle: Bundle, seconds: float, batches: Sequence[int]) -> Callable[[], None]:
+def _behind(engines: Engines, bundle: Bundle, seconds: float | None, batches: Sequence[int]) -> Callable[[], None]:
     ended = threading.Event()
     engines.reopen(opener(None, engines.options, "the search still runs"))
 
@@ -162,4 +163,8 @@ def _default(graph: Graph, options: Options, why: str) -> Engine:
 
 
 def _said(row: Row) -> str:
-    return f"{row.p50_ms} ms at batch {row.batch}, {row.metric} {row.worst}" if row.p50_ms is not None else "default"
+    return (
+        f"{row.p50_ms} ms at batch {row.batch} on {row.threads} threads, {row.metric} {row.worst}"
+        if row.p50_ms is not None
+        else "default"
+    )

@@ -1,6 +1,7 @@
 """The search behind a plan: every candidate is proven on the golden set, then the fastest few take turns.
 
-    candidates ──open, golden check──▶ proven ──quick look──▶ finalists ──interleaved rounds──▶ chosen
+    candidates ──open, golden check──▶ proven ──quick look──▶ finalists ──interleaved rounds──▶ best
+    best × threads, kernels ──golden check──▶ against the best, interleaved ──▶ chosen
 
 The portable default is measured first and is kept unless another is faster by more than a candidate varies by itself.
 """
@@ -9,22 +10,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from saccade.runtime import engines as listed
+from saccade.runtime.budgets import budgets_of
 from saccade.runtime.bundle import Bundle
-from saccade.runtime.engines import Engine, Options, choose, file_precision, open_engine
+from saccade.runtime.candidates import candidates, file_of, refinements
+from saccade.runtime.engines import Engine, Options, open_engine
 from saccade.runtime.errors import SaccadeError, SettingsError
-from saccade.runtime.manifest import GraphEntry
 from saccade.runtime.plan import SCHEMA, Plan, Row, cached, fingerprint, keep, one_search
 from saccade.runtime.precision import golden_check, golden_passes
 from saccade.runtime.spec import Array
 
-PRECISIONS = ("fp32", "bf16", "int8", "fp16")
+SECONDS = 20.0
+"""For a search, unless said otherwise; graphs whose first run takes longer than SLOW_S get more."""
+SLOW_S = 2.0
+PROVING = 0.6
+"""The share of a graph's time in which candidates are opened; the rest is for their rounds."""
 LOOK = 3
 NEAR = 1.5
 """After LOOK rounds only those go on whose median is at most this many times the best one's."""
@@ -33,6 +37,7 @@ PAUSE_S = 0.003
 ROUNDS = 15
 MARGIN = 0.97
 """Another candidate replaces the default only if it needs less than this share of its time."""
+UP = "not measured: the time was up"
 Clock = Callable[[], float]
 
 
@@ -40,7 +45,7 @@ def plan_of(
     bundle: Bundle,
     options: Options = Options(),  # noqa: B008  a frozen value
     *,
-    seconds: float = 20.0,
+    seconds: float | None = None,
     batches: Sequence[int] = (1,),
     again: bool = False,
     clock: Clock = time.perf_counter,
@@ -64,74 +69,141 @@ def search(
     bundle: Bundle,
     options: Options,
     *,
-    seconds: float = 20.0,
+    seconds: float | None = None,
     batches: Sequence[int] = (1,),
     clock: Clock = time.perf_counter,
 ) -> Plan:
-    """Measure the candidates of each graph. What does not fit into `seconds` stays unmeasured, and says so."""
+    """Measure the candidates of each graph. What does not fit into `seconds` stays unmeasured, and says so.
+
+    seconds: for all graphs together, the portable default's own run in any case; None for SECONDS, and for a slow graph
+        as long as it takes to prove each candidate and run it a few times
+    """
     if not batches or any(size < 1 for size in batches):
         raise SettingsError(f"[plan] batches: got {list(batches)}", hint="give sizes of at least 1, such as 1,8")
+    if seconds is not None and not seconds > 0:
+        raise SettingsError(f"[plan] seconds: got {seconds}", hint="give a time above 0, such as 20")
     golden, started, rows = bundle.golden(), clock(), []
-    names = list(bundle.graphs)
+    names, spare = list(bundle.graphs), seconds or SECONDS
     for at, graph in enumerate(names):
-        share = (seconds - (clock() - started)) / (len(names) - at)
-        rows += _graph_rows(bundle, graph, golden, options, sorted(set(batches)), share, clock)
+        begun = clock()
+        share = max(0.0, spare) / (len(names) - at)
+        rows += _Search(bundle, graph, golden, options, clock, share, seconds is None).rows(sorted(set(batches)))
+        spare -= min(clock() - begun, share if seconds is None else np.inf)  # a slow graph takes nobody else's time
     return Plan(SCHEMA, bundle.digest, fingerprint(), tuple(rows), round(clock() - started, 2))
 
 
-def candidates(bundle: Bundle, graph: str, options: Options) -> list[tuple[Options, str]]:
-    """Every way to run `graph` here in order of preference, the portable default first, and why it cannot be run."""
-    entry, found = bundle.graphs[graph], []
-    for name in [options.backend] if options.backend else listed.AUTOMATIC:
-        backend = import_module(f"saccade.runtime.engines.{name}")
-        for precision in [options.precision] if options.precision else PRECISIONS:
-            if not entry.variant(file_precision(entry, backend, precision)):
-                continue
-            made = msgspec.structs.replace(options, backend=name, precision=precision)
-            found.append((made, _reason(entry, graph, backend, made)))
-    return found
+class _Search:
+    """The search for one graph.
+
+    soft: when no further round begins; hard: when nothing does, later than that for a slow graph
+    """
+
+    def __init__(
+        self, bundle: Bundle, graph: str, golden: dict[str, Any], asked: Options, clock: Clock, share: float, more: bool
+    ):
+        self.bundle, self.graph, self.asked, self.clock, self.more = bundle, graph, asked, clock, more
+        self.inputs = _inputs(bundle, graph, golden)
+        self.soft = self.hard = clock() + share
+        self.opens = clock() + PROVING * share
+        self.found: list[tuple[Row, Engine]] = []
+        self.out: list[Row] = []
+
+    def rows(self, batches: list[int]) -> list[Row]:
+        """Every candidate, measured or not."""
+        try:
+            waiting = candidates(self.bundle, self.graph, self.asked)
+            for at, (made, reason) in enumerate(waiting):
+                self._admit(made, batches[0], reason)
+                if at == 0 and self.found and self.more:
+                    self._extend(sum(not reason for _, reason in waiting))
+            if self.inputs is None:
+                measured = [msgspec.structs.replace(row, chosen=i == 0) for i, (row, _) in enumerate(self.found)]
+            else:
+                measured = self._measured(batches, self.inputs)
+        finally:
+            for _, engine in self.found:
+                engine.close()
+        return measured + self.out
+
+    def _extend(self, usable: int) -> None:
+        first_s = (self.found[0][0].first_ms or 0.0) / 1e3
+        if first_s > SLOW_S:
+            self.hard = self.clock() + 5 * first_s * usable
+            self.opens = self.hard
+
+    def _admit(self, made: Options, batch: int, reason: str, like: Row | None = None) -> bool:
+        """Open and prove a candidate that there is time for; `out` has those that are not taken, and why."""
+        row = Row.of(self.graph, batch, made, reason)
+        engine, first = None, like or (self.found[0][0] if self.found else None)
+        if not reason and first is not None:
+            ends = self.hard if like else self.opens
+            if self.inputs is None:
+                row = msgspec.structs.replace(row, reason="the bundle has no golden set to prove it with")
+            elif self.clock() + (first.first_ms or 0.0) / 1e3 > ends:
+                row = msgspec.structs.replace(row, reason=UP)
+        if not row.reason:
+            row, engine = _proven(self.bundle, self.graph, made, row, self.clock)
+        if engine is None:
+            self.out.append(row)
+            return False
+        self.found.append((row, engine))
+        return True
+
+    def _measured(self, batches: list[int], inputs: dict[str, Array]) -> list[Row]:
+        if not self.found:
+            return []
+        rows: list[Row] = []
+        for at, batch in enumerate(batches):
+            fed = {name: np.repeat(array, batch, axis=0) for name, array in inputs.items()}
+            soft = self.clock() + max(0.0, (self.soft - self.clock()) / (len(batches) - at))
+            medians = self._rounds([engine for _, engine in self.found], fed, soft)
+            taken = best_of(medians)
+            if at == 0:
+                taken = self._refine(taken, medians, batch, fed)
+            for i, (row, _) in enumerate(self.found):
+                rows.append(msgspec.structs.replace(row, batch=batch, p50_ms=round(medians[i], 4), chosen=i == taken))
+        return rows
+
+    def _refine(self, best: int, medians: list[float], batch: int, inputs: dict[str, Array]) -> int:
+        """Fewer threads, or bodies in place of kernels, for the best candidate only; what is chosen in the end."""
+        row, engine = self.found[best]
+        known = len(self.found)
+        for made in refinements(self.asked, row.options(self.asked), engine.about):
+            self._admit(made, batch, "", like=row)
+        if len(self.found) == known:
+            return best
+        heat = [best, *range(known, len(self.found))]
+        again = self._rounds([self.found[i][1] for i in heat], inputs, self.soft)
+        medians += again[1:]
+        medians[best] = again[0]
+        taken = min(heat, key=lambda i: (medians[i], self.found[i][0].threads))
+        kernels = self.found[taken][0].kernels
+        return best if kernels and medians[taken] >= MARGIN * medians[best] else taken
+
+    def _rounds(self, engines: list[Engine], inputs: dict[str, Array], soft: float) -> list[float]:
+        """Median ms of each engine. All take part in the first rounds, in later ones those that may still win."""
+        for engine in engines:
+            engine(**inputs)  # this batch size for the first time
+        times: list[list[float]] = [[] for _ in engines]
+        running = list(range(len(engines)))
+        for turn in range(ROUNDS):
+            begun = self.clock()
+            for i in running[turn % len(running) :] + running[: turn % len(running)]:
+                time.sleep(PAUSE_S)
+                times[i].append(_run_ms(engines[i], inputs, self.clock))
+            medians = [float(np.median(t)) for t in times]
+            ends = soft if turn + 1 >= LOOK else self.hard
+            if 2 * self.clock() - begun > ends:  # another round would end too late
+                break
+            if turn + 1 >= LOOK:
+                running = [i for i in running if i == 0 or medians[i] <= NEAR * min(medians)]
+        return medians
 
 
-def _reason(entry: GraphEntry, graph: str, backend: Any, options: Options) -> str:
-    variant = choose(entry, graph, file_precision(entry, backend, options.precision))
-    if not variant.within_budget and entry.variants != (variant,):
-        return "its measured error is outside the budget"
-    if reason := backend.unusable(entry, variant, options):
-        return str(reason)
-    if options.precision == "fp16" and getattr(backend, "device", lambda _: "cpu")(options) == "cpu":
-        return "a CPU computes fp16 by way of fp32, which is slower than fp32"
-    return ""
-
-
-def _graph_rows(
-    bundle: Bundle,
-    graph: str,
-    golden: dict[str, Any],
-    options: Options,
-    batches: list[int],
-    seconds: float,
-    clock: Clock,
-) -> list[Row]:
-    ends = clock() + seconds
-    inputs = _inputs(bundle, graph, golden)
-    rows: list[Row] = []
-    opened: list[tuple[Row, Engine]] = []
-    for made, reason in candidates(bundle, graph, options):
-        row = Row(graph, batches[0], made.backend, made.precision, made.device, made.threads, reason)
-        if not reason and inputs is None and opened:
-            row = msgspec.structs.replace(row, reason="the bundle has no golden set to prove it with")
-        elif not reason and clock() > ends and opened:
-            row = msgspec.structs.replace(row, reason="not measured: the time was up")
-        elif not reason:
-            row, engine = _proven(bundle, graph, made, row, clock)
-            if engine is not None:
-                opened.append((row, engine))
-                continue
-        rows.append(row)
-    measured = _measured(opened, inputs, batches, ends, clock) if inputs is not None else _unmeasured(opened)
-    for _, engine in opened:
-        engine.close()
-    return measured + rows
+def best_of(medians: list[float]) -> int:
+    """The fastest; the first, which is the portable default, unless another is faster by MARGIN."""
+    best = min(range(len(medians)), key=medians.__getitem__)
+    return best if medians[best] < MARGIN * medians[0] else 0
 
 
 def _proven(bundle: Bundle, graph: str, made: Options, row: Row, clock: Clock) -> tuple[Row, Engine | None]:
@@ -148,10 +220,7 @@ def _proven(bundle: Bundle, graph: str, made: Options, row: Row, clock: Clock) -
             return row, engine
         engine.close()
         return msgspec.structs.replace(row, reason=error.message), None
-    entry = bundle.graphs[graph]
-    backend = import_module(f"saccade.runtime.engines.{made.backend}")
-    variant = choose(entry, graph, file_precision(entry, backend, made.precision))
-    passed = golden_passes(found, variant, bundle.manifest.budgets)
+    passed = golden_passes(found, file_of(bundle, graph, made), budgets_of(bundle, made))
     row = msgspec.structs.replace(
         row, metric=found.metric, worst=found.worst, passed=passed, first_ms=round((clock() - begun) * 1e3, 3)
     )
@@ -159,43 +228,6 @@ def _proven(bundle: Bundle, graph: str, made: Options, row: Row, clock: Clock) -
         return row, engine
     engine.close()
     return msgspec.structs.replace(row, reason=f"the golden check failed: {found.metric} {found.worst:.5f}"), None
-
-
-def _measured(
-    opened: list[tuple[Row, Engine]], inputs: dict[str, Array], batches: list[int], ends: float, clock: Clock
-) -> list[Row]:
-    rows: list[Row] = []
-    for at, batch in enumerate(batches):
-        fed = {name: np.repeat(array, batch, axis=0) for name, array in inputs.items()}
-        share = clock() + max(0.0, (ends - clock()) / (len(batches) - at))
-        medians = _rounds([engine for _, engine in opened], fed, share, clock)
-        best = min(range(len(opened)), key=medians.__getitem__, default=0)
-        taken = best if opened and medians[best] < MARGIN * medians[0] else 0
-        for i, (row, _) in enumerate(opened):
-            rows.append(msgspec.structs.replace(row, batch=batch, p50_ms=round(medians[i], 4), chosen=i == taken))
-    return rows
-
-
-def _rounds(engines: list[Engine], inputs: dict[str, Array], ends: float, clock: Clock) -> list[float]:
-    """Median ms of each engine. All take part in the first rounds, in later ones those that may still win."""
-    for engine in engines:
-        engine(**inputs)  # this batch size for the first time
-    times: list[list[float]] = [[] for _ in engines]
-    running = list(range(len(engines)))
-    for turn in range(ROUNDS):
-        for i in running[turn % len(running) :] + running[: turn % len(running)]:
-            time.sleep(PAUSE_S)
-            times[i].append(_run_ms(engines[i], inputs, clock))
-        if turn + 1 >= LOOK:
-            medians = [float(np.median(t)) for t in times]
-            running = [i for i in running if i == 0 or medians[i] <= NEAR * min(medians)]
-            if clock() > ends:
-                break
-    return [float(np.median(t)) for t in times]
-
-
-def _unmeasured(opened: list[tuple[Row, Engine]]) -> list[Row]:
-    return [msgspec.structs.replace(row, chosen=i == 0) for i, (row, _) in enumerate(opened)]
 
 
 def _run_ms(engine: Engine, inputs: dict[str, Array], clock: Clock) -> float:

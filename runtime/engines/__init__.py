@@ -32,6 +32,9 @@ AUTOMATIC = ("onnx_runtime", "open_vino")
 SPELT = {"onnxruntime": "onnx_runtime", "openvino": "open_vino"}
 """The libraries' own names, which are taken too."""
 DEVICES = ("auto", "cpu", "cuda")
+PROVIDERS = ("cpu", "cuda", "tensorrt")
+"""Execution providers of ONNX Runtime."""
+MAX_THREADS = 1024
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +47,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arena: keep freed activations for the next run (faster, holds the peak), or give them back
     spin: let idle engine threads spin (lower latency) instead of sleeping (lower power)
     kernels: op:candidate pairs for our ops inside graphs, `body` or `custom`; empty for those of SACCADE_KERNEL
+    provider: one of PROVIDERS, for ONNX Runtime; empty for the device's
+    provider_options: pairs of an option's name and value; see runtime/engines/providers.py
+    budget: pairs of a figure and what it must reach, in place of the bundle's; for plans
     """
 
     backend: str = ""
@@ -53,6 +59,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arena: bool = True
     spin: bool = True
     kernels: str = ""
+    provider: str = ""
+    provider_options: tuple[tuple[str, str], ...] = ()
+    budget: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def of(
@@ -72,13 +81,18 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("backend", made.backend, ("", *BACKENDS)),
             ("precision", made.precision, ("", *PRECISIONS)),
             ("device", made.device, DEVICES),
+            ("provider", made.provider, ("", *PROVIDERS)),
         ):
             if value not in allowed:
                 raise SettingsError(
                     f"[load] {what}: no {value!r}", hint=f"it is one of {', '.join(filter(None, allowed))}"
                 )
-        if made.threads < 0:
-            raise SettingsError(f"[load] threads: {made.threads}", hint="a number of threads, or 0 for all cores")
+        if not isinstance(made.threads, int) or not 0 <= made.threads <= MAX_THREADS:
+            hint = f"a number of threads up to {MAX_THREADS}, or 0 for all cores"
+            raise SettingsError(f"[load] threads: {made.threads!r}", hint=hint)
+        if made.provider and made.device == ("cuda" if made.provider == "cpu" else "cpu"):
+            hint = "give one of the two"
+            raise SettingsError(f"[load] provider {made.provider} does not run on device {made.device}", hint=hint)
         return made
 
 
@@ -114,7 +128,7 @@ def open_engine(bundle: Bundle, graph: str, options: Options = Options()) -> Eng
     for name in [options.backend] if options.backend else AUTOMATIC:
         backend = import_module(f"saccade.runtime.engines.{name}")
         try:
-            variant = choose(entry, graph, file_precision(entry, backend, options.precision))
+            variant = choose(entry, graph, file_precision(entry, backend, options))
         except SettingsError as error:
             lacking.append(error)
             reasons.append((name, error.message))
@@ -136,9 +150,13 @@ def open_engine(bundle: Bundle, graph: str, options: Options = Options()) -> Eng
     )
 
 
-def file_precision(entry: GraphEntry, backend: Any, precision: str) -> str:
-    """The precision of the file that `backend` runs for `precision`: another one's where it is only a hint to it."""
-    return precision if entry.variant(precision) else getattr(backend, "HINTS", {}).get(precision, precision)
+def file_precision(entry: GraphEntry, backend: Any, options: Options) -> str:
+    """The precision of the file that `backend` runs for these options: another one's where it is only a hint to it."""
+    precision = options.precision
+    if entry.variant(precision):
+        return precision
+    hints = import_module("saccade.runtime.engines.providers").HINTS.get(options.provider)
+    return (hints or getattr(backend, "HINTS", {})).get(precision, precision)
 
 
 def choose(entry: GraphEntry, graph: str, precision: str) -> Variant:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saccade.runtime.engines import custom_ops
+from saccade.runtime.engines import custom_ops, providers
 from saccade.runtime.errors import Closed, EngineError, MissingExtra
 from saccade.runtime.hardware import cores
 from saccade.runtime.spec import Array
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from saccade.runtime.bundle import Bundle
     from saccade.runtime.engines import Options
     from saccade.runtime.manifest import GraphEntry, Variant
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def missing() -> MissingExtra | None:
@@ -37,9 +35,20 @@ def unusable(entry: GraphEntry, variant: Variant, options: Options) -> str:
         return f"{absent}: {absent.hint}"
     if variant.precision == "bf16":
         return "its CPU and CUDA kernels do not cover bfloat16"
-    if options.device == "cuda" and _PROVIDERS["cuda"] not in _available():
-        return "the installed onnxruntime has no CUDA: pip install 'saccade[gpu]' in place of 'saccade[cpu]'"
-    return ""
+    if options.provider in ("", "cpu") and options.device != "cuda":
+        return ""
+    here = providers.available()
+    return providers.unusable(providers.resolved(options, here), here)
+
+
+def provider_of(options: Options) -> str:
+    """The execution provider that these options open: cpu, cuda or tensorrt."""
+    return providers.resolved(options, providers.available())
+
+
+def provider_list(options: Options) -> tuple[str, ...]:
+    """The execution providers that are candidates of their own, the one that runs without a plan first."""
+    return providers.listed(options, providers.available()) if missing() is None else ("",)
 
 
 class Engine:
@@ -48,7 +57,11 @@ class Engine:
     def __init__(self, bundle: Bundle, graph: str, variant: Variant, options: Options):
         import onnxruntime
 
-        device = _device(options)
+        provider = provider_of(options)
+        device = "cpu" if provider == "cpu" else "cuda"
+        precision = variant.precision
+        if options.precision in providers.HINTS.get(provider, {}):
+            precision = options.precision
         self.spec = bundle.graphs[graph].spec
         self.graph = graph
         # By name: from memory, a graph of 351 MB needs 1,060 MB at the peak in place of 590, and longer (`saccade bench
@@ -59,24 +72,30 @@ class Engine:
         try:
             custom_ops.register(made, ops)
             self._session: Any = onnxruntime.InferenceSession(
-                str(bundle.path / variant.file), made, providers=providers(device, options)
+                str(bundle.path / variant.file),
+                made,
+                providers=providers.configured(provider, precision, options),
+                enable_fallback=0,  # else it prints, and goes on with other providers
             )
         except Exception as error:
             text = _first_line(error).replace(f"{bundle.path}{os.sep}", "")  # no private path in a message
             raise EngineError(f"[{graph}] onnxruntime: {text}", hint=_HINT) from error
         bundle.confirm()
-        self._refuse_fallback(device)
+        placed = providers.refuse_fallback(graph, provider, self._session)
         self._refuse_other_names(bundle)
         self._outputs = [t.name for t in self.spec.outputs]
         self.about: dict[str, Any] = {
             "backend": "onnxruntime",
             "version": onnxruntime.__version__,
             "device": device,
-            "precision": variant.precision,
+            "provider": provider,
+            "precision": precision,
             "file": variant.file,
             "threads": threads(options),
             "ops": custom_ops.about(ops),
         }
+        if placed:
+            self.about["nodes"] = placed
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """Run once. Contiguous inputs are used where they lie; outputs are new arrays that nobody writes to again.
@@ -99,11 +118,6 @@ class Engine:
         """Drop the session and its memory."""
         self._session = None
 
-    def _refuse_fallback(self, device: str) -> None:
-        got = self._session.get_providers()
-        if got[:1] != [_PROVIDERS[device]]:
-            raise EngineError(f"[{self.graph}] asked for {device}, onnxruntime fell back to {got[0]}", hint=_HINT)
-
     def _refuse_other_names(self, bundle: Bundle) -> None:
         want = [{t.name for t in self.spec.inputs}, {t.name for t in self.spec.outputs}]
         got = [{v.name for v in self._session.get_inputs()}, {v.name for v in self._session.get_outputs()}]
@@ -123,35 +137,15 @@ def session_options(options: Options) -> Any:
     made.inter_op_num_threads = 1
     made.enable_cpu_mem_arena = options.arena
     made.log_severity_level = 3  # errors only: they are raised, warnings would land in the user's terminal
+    made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # unknown before 1.24, and ignored
     if not options.spin:
         made.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return made
 
 
-def providers(device: str, options: Options) -> list[Any]:
-    """Provider list with explicit options. The CPU stays behind CUDA for the few shape nodes that belong there."""
-    if device == "cpu":
-        return [_PROVIDERS["cpu"]]
-    arena = "kNextPowerOfTwo" if options.arena else "kSameAsRequested"
-    return [(_PROVIDERS["cuda"], {"device_id": 0, "arena_extend_strategy": arena}), _PROVIDERS["cpu"]]
-
-
 def threads(options: Options) -> int:
     """Threads of one run: as asked, else the cores that this process may use."""
     return options.threads or cores()
-
-
-def _device(options: Options) -> str:
-    if options.device != "auto":
-        return options.device
-    return "cuda" if _PROVIDERS["cuda"] in _available() else "cpu"
-
-
-def _available() -> list[str]:
-    import onnxruntime
-
-    found: list[str] = onnxruntime.get_available_providers()
-    return found
 
 
 def _first_line(error: Exception) -> str:

@@ -41,7 +41,7 @@ def unusable(entry: GraphEntry, variant: Variant, options: Options) -> str:
     """Why this back end cannot run the variant here; empty if it can."""
     if absent := missing():
         return f"{absent}: {absent.hint}"
-    if options.device == "cuda":
+    if options.device == "cuda" or options.provider not in ("", "cpu"):
         return "it has no CUDA device"
     if options.precision == "bf16" and "BF16" not in _capabilities():
         return "this processor has no bfloat16 instructions"

@@ -58,7 +58,7 @@ def test_a_hair_is_not_worth_a_change(bundle, clock, monkeypatch):
 def test_what_is_outside_its_budget_is_not_run(tmp_path, clock, monkeypatch):
     home = Planted("portable", clock, {"fp32": 1e-3, "int8": 1e-5})
     plant(monkeypatch, home)
-    plan = search(doubling_bundle(tmp_path, outside=("int8",)), Options(), seconds=100, clock=clock)
+    plan = search(doubling_bundle(tmp_path, outside=("int8",)), Options(threads=1), seconds=100, clock=clock)
     assert chosen(plan) == ("portable", "fp32")
     assert row(plan, "portable", "int8").reason == "its measured error is outside the budget"
     assert home.opened == 1
