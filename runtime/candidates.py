@@ -23,7 +23,8 @@ PRECISIONS = ("fp32", "bf16", "int8", "fp16")
 
 def candidates(bundle: Bundle, graph: str, options: Options) -> list[tuple[Options, str]]:
     """Options and reason of each candidate, the portable default first; threads that nobody asked for are all cores."""
-    entry, found = bundle.graphs[graph], []
+    entry = bundle.graphs[graph]
+    found: list[tuple[Options, str]] = []
     for name in [options.backend] if options.backend else listed.AUTOMATIC:
         backend = import_module(f"saccade.runtime.engines.{name}")
         for provider in getattr(backend, "provider_list", _as_asked)(options):
@@ -32,7 +33,9 @@ def candidates(bundle: Bundle, graph: str, options: Options) -> list[tuple[Optio
                     options, backend=name, provider=provider, precision=precision, threads=options.threads or cores()
                 )
                 if entry.variant(file_precision(entry, backend, made)):
-                    found.append((made, _reason(bundle, graph, backend, made)))
+                    twin = next((o for o, _ in found if _same(bundle, graph, o, made)), None)
+                    reason = f"it is the file of {twin.precision}" if twin else _reason(bundle, graph, backend, made)
+                    found.append((made, reason))
     return found
 
 
@@ -55,6 +58,15 @@ def refinements(asked: Options, best: Options, about: dict[str, Any]) -> list[Op
     if ours and not asked.kernels:
         made.append(msgspec.structs.replace(best, kernels=",".join(f"{op}:body" for op in ours)))
     return made
+
+
+def _same(bundle: Bundle, graph: str, a: Options, b: Options) -> bool:
+    """Whether two candidates run one file in one way: a graph that int8 does not serve has its fp32 file there too."""
+    if (a.backend, a.provider) != (b.backend, b.provider):
+        return False
+    first, second = (file_of(bundle, graph, made) for made in (a, b))
+    hints = first.precision != a.precision or second.precision != b.precision
+    return first.file == second.file and not hints
 
 
 def _as_asked(options: Options) -> tuple[str, ...]:

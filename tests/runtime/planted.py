@@ -73,16 +73,20 @@ class Planted:
         if not self.opens:
             raise EngineError(f"[{graph}] {self.name}: it cannot be opened", hint="none")
         self.opened += 1
-        return _Engine(self, bundle.graphs[graph].spec, variant)
+        return _Engine(self, bundle.graphs[graph].spec, variant, getattr(options, "threads", 0))
+
+    def cost(self, precision, threads):
+        """Seconds of a run; `costs` may have it for (precision, threads)."""
+        return self.costs.get((precision, threads), self.costs.get(precision))
 
 
 class _Engine:
-    def __init__(self, home, spec, variant):
-        self.home, self.spec, self.variant = home, spec, variant
+    def __init__(self, home, spec, variant, threads):
+        self.home, self.spec, self.variant, self.threads = home, spec, variant, threads
         self.about = {"backend": home.name, "precision": variant.precision, "file": variant.file, "device": "cpu"}
 
     def __call__(self, x):
-        self.home.clock.now += self.home.costs[self.variant.precision]
+        self.home.clock.now += self.home.cost(self.variant.precision, self.threads)
         return {"y": -2 * x if self.home.wrong else 2 * x}
 
     def close(self):

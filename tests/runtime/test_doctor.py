@@ -6,9 +6,12 @@ import os
 import pytest
 
 from saccade.runtime.bundle import Bundle
+from saccade.runtime.call import Graph
 from saccade.runtime.doctor import examination
-from saccade.runtime.engines import Options
+from saccade.runtime.engines import Engines, Options
 from saccade.runtime.explanation import explanation
+from saccade.runtime.planned import apply
+from saccade.runtime.planner import plan_of
 
 from .planted import Clock, Planted, doubling_bundle, own_cache, plant
 
@@ -63,3 +66,26 @@ def test_explanation_says_what_is_true(tmp_path, monkeypatch):
         ("absent", "int8", False),
     ]
     assert {r["what"] for r in told["kernels"]} >= {"kernel nms", "kernel mask_decode"}
+
+
+def test_explanation_after_a_search_with_a_slow_and_a_wrong_candidate(tmp_path, monkeypatch):
+    clock = Clock()
+    homes = [
+        Planted("portable", clock, {"fp32": 3e-3, "int8": 2e-3}),
+        Planted("slow", clock, {"fp32": 50e-3, "int8": 40e-3}),
+        Planted("liar", clock, {"fp32": 1e-6, "int8": 1e-6}, wrong=True),
+    ]
+    plant(monkeypatch, *homes)
+    bundle = doubling_bundle(tmp_path)
+    plan_of(bundle, Options(threads=1), seconds=100, clock=clock)
+    rows = {(r["backend"], r["precision"]): r for r in explanation(bundle, Options(threads=1))["graphs"]}
+    assert [key for key, row in rows.items() if row["chosen"]] == [("portable", "int8")]
+    assert rows["slow", "fp32"]["p50_ms"] == pytest.approx(50.0)
+    assert not rows["slow", "fp32"]["reason"]
+    for precision in ("fp32", "int8"):
+        assert "golden check failed" in rows["liar", precision]["reason"]
+        assert rows["liar", precision]["p50_ms"] is None
+    homes[0].wrong = True  # and one that turns wrong later is not used, whatever the plan says
+    engines = Engines(Options(threads=1))
+    apply(engines, bundle, "cached")
+    assert "failed the golden check" in engines(Graph(bundle, "g")).about["plan"]

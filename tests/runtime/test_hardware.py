@@ -72,3 +72,32 @@ def test_the_machine_is_told_without_names_of_hosts_or_folders():
     assert hardware.machine()["cores"] >= 1
     assert os.uname().nodename not in told
     assert "/home" not in told
+
+
+def smt(root, pairs):
+    """The folders of a machine on which each pair of threads shares a core."""
+    files = {}
+    for a, b in pairs:
+        files |= {f"sys/devices/system/cpu/cpu{n}/topology/thread_siblings_list": f"{a},{b}\n" for n in (a, b)}
+    return tree(root, files)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "quota", "physical", "counts"),
+    [
+        ({0, 1, 2, 3, 4, 5, 6, 7}, None, 4, (8, 4, 1)),
+        ({0, 1, 2, 3}, None, 4, (4, 1)),  # one thread of each core
+        ({0, 4}, None, 1, (2, 1)),  # both threads of one core
+        ({0, 1, 2, 3, 4, 5, 6, 7}, 3.0, 4, (3, 1)),
+        ({0, 1, 2, 3, 4, 5, 6, 7}, 0.5, 4, (1,)),
+        ({5}, None, 1, (1,)),
+        ({90, 91}, None, 2, (2, 1)),  # nothing known of them
+    ],
+)
+def test_threads_worth_trying(tmp_path, monkeypatch, allowed, quota, physical, counts):
+    root = smt(tmp_path, [(n, n + 4) for n in range(4)])
+    if quota:
+        tree(root, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": f"{int(quota * 1e5)} 100000\n"})
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda _: allowed)
+    assert hardware.physical_cores(root) == physical
+    assert hardware.thread_counts(root) == counts

@@ -112,6 +112,54 @@ def test_a_plan_edited_by_hand_is_still_proven(bundle, homes, clock):
     assert used(engines, bundle)[0] == "portable"
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"threads": 100_000}, "100000 threads"),
+        ({"threads": -1}, "-1 threads"),
+        ({"batch": 0}, "batch 0"),
+        ({"precision": "fp7"}, "'fp7'"),
+        ({"device": "tpu"}, "'tpu'"),
+        ({"provider": "rocm"}, "'rocm'"),
+        ({"reason": "\x1b[2J"}, "not printable"),
+        ({"kernels": "x" * 2000}, "too long"),
+        ({"precision": "fp16"}, "holds fp32, int8"),
+    ],
+)
+def test_rows_that_no_search_writes_are_ignored_with_a_word(bundle, clock, tmp_path, monkeypatch, change, why):
+    monkeypatch.setattr("saccade.runtime.planner.PAUSE_S", 0.0)
+    plan = search(bundle, Options(backend="onnx_runtime", provider="cpu", threads=1), seconds=5)
+    rows = tuple(msgspec.structs.replace(r, **change) if r.chosen else r for r in plan.rows)
+    kept.write(msgspec.structs.replace(plan, rows=rows), tmp_path / "plan.json")
+    engines = Engines(Options(threads=1))
+    apply(engines, bundle, tmp_path / "plan.json")
+    backend, said = used(engines, bundle)
+    assert backend == "onnxruntime"
+    assert "portable default" in said
+    assert why in said
+    assert np.array_equal(engines(Graph(bundle, "g"))(x=X)["y"], 2 * X)
+
+
+def test_a_row_outside_the_budget_is_not_followed(tmp_path, homes, clock):
+    """Its golden check would pass: what the export measured over many samples stands between."""
+    bundle = doubling_bundle(tmp_path, outside=("int8",))
+    plan = search(bundle, Options(threads=1), seconds=100, clock=clock)
+    rows = tuple(msgspec.structs.replace(r, chosen=(r.backend, r.precision) == ("quick", "int8")) for r in plan.rows)
+    engines = Engines(Options(threads=1))
+    apply(engines, bundle, msgspec.structs.replace(plan, rows=rows))
+    backend, said = used(engines, bundle)
+    assert backend == "portable"
+    assert "outside the budget" in said
+
+
+def test_a_file_too_large_for_a_plan_is_not_read(bundle, homes, tmp_path):
+    with open(tmp_path / "plan.json", "wb") as file:
+        file.truncate(1 << 40)
+    engines = Engines()
+    apply(engines, bundle, tmp_path / "plan.json")
+    assert "larger than 4 MB" in used(engines, bundle)[1]
+
+
 def test_cached_without_a_search_is_the_default(bundle, homes):
     engines = Engines()
     apply(engines, bundle, "cached")

@@ -1,5 +1,8 @@
 """The fastest candidate that is right is chosen; a wrong one never is, and each says why."""
 
+import subprocess
+import sys
+
 import msgspec
 import pytest
 
@@ -122,3 +125,100 @@ def test_a_plan_is_plain_json(bundle, clock, monkeypatch):
     plant(monkeypatch, Planted("portable", clock, {"fp32": 1e-3, "int8": 5e-4}))
     plan = search(bundle, Options(), seconds=100, clock=clock)
     assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
+
+
+@pytest.fixture
+def eight(monkeypatch):
+    """A machine with four cores of two threads each."""
+    from saccade.runtime import candidates
+
+    monkeypatch.setattr(candidates, "cores", lambda: 8)
+    monkeypatch.setattr(candidates, "thread_counts", lambda: (8, 4, 1))
+
+
+def tried(plan):
+    return {(r.precision, r.threads): r for r in plan.rows}
+
+
+def test_threads_are_part_of_the_plan(bundle, clock, monkeypatch, eight):
+    costs = {"fp32": 9e-3, "int8": 4e-3, ("int8", 4): 3e-3, ("int8", 1): 8e-3, ("fp32", 4): 1e-6}
+    plant(monkeypatch, Planted("portable", clock, costs))
+    plan = search(bundle, Options(), seconds=100, clock=clock)
+    assert [(r.precision, r.threads) for r in plan.chosen("g")] == [("int8", 4)]
+    assert set(tried(plan)) == {("fp32", 8), ("int8", 8), ("int8", 4), ("int8", 1)}  # only the best is tried further
+    assert tried(plan)["int8", 1].p50_ms == pytest.approx(8.0)
+    assert plan.chosen("g")[0].options(Options()).threads == 4
+
+
+def test_fewer_threads_win_a_draw(bundle, clock, monkeypatch, eight):
+    plant(monkeypatch, Planted("portable", clock, {"fp32": 1e-3, "int8": 1e-3}))
+    assert search(bundle, Options(), seconds=100, clock=clock).chosen("g")[0].threads == 1
+
+
+def test_threads_that_were_asked_for_stay(bundle, clock, monkeypatch, eight):
+    plant(monkeypatch, Planted("portable", clock, {"fp32": 1e-3, "int8": 5e-4, ("int8", 1): 1e-6}))
+    plan = search(bundle, Options(threads=3), seconds=100, clock=clock)
+    assert {r.threads for r in plan.rows} == {3}
+
+
+def test_without_time_all_cores_it_is(bundle, clock, monkeypatch, eight):
+    plant(monkeypatch, Planted("portable", clock, {"fp32": 5.0, "int8": 1.0}))
+    plan = search(bundle, Options(), seconds=6.0, clock=clock)
+    assert plan.chosen("g")[0].threads == 8
+    assert {r.threads for r in plan.rows if "time was up" in r.reason} >= {1, 4}
+
+
+@pytest.mark.parametrize("cost", [1e-5, 1e-2, 0.3, 1.0, 3.0])
+def test_the_time_box_holds_but_for_the_default(bundle, clock, monkeypatch, cost):
+    homes = [Planted(f"h{i}", clock, {"fp32": cost, "int8": cost * 0.9}) for i in range(4)]
+    plant(monkeypatch, *homes)
+    plan = search(bundle, Options(), seconds=10.0, clock=clock)
+    least = 4 * cost  # the default: proven, warmed up, and one run in the slowest case
+    assert clock.now <= max(10.0, least) + 2 * cost
+    assert len(plan.chosen("g")) == 1
+
+
+def test_a_slow_graph_gets_the_time_that_its_candidates_need(bundle, clock, monkeypatch):
+    plant(
+        monkeypatch,
+        Planted("portable", clock, {"fp32": 7.0, "int8": 7.5}),
+        Planted("quick", clock, {"fp32": 6.0, "int8": 2.5}),
+    )
+    plan = search(bundle, Options(threads=1), clock=clock)
+    assert chosen(plan) == ("quick", "int8")
+    assert all(r.p50_ms is not None for r in plan.rows)
+    assert clock.now < 200
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_times_that_mean_nothing(bundle, seconds):
+    with pytest.raises(SettingsError, match="seconds") as caught:
+        search(bundle, Options(), seconds=seconds)
+    assert caught.value.hint
+
+
+ONE_SEARCH = """
+import sys
+from saccade.runtime.bundle import Bundle
+from saccade.runtime.engines import Options
+from saccade.runtime import planner
+
+real = planner.search
+
+def counted(*given, **more):
+    print("searched", flush=True)
+    return real(*given, **more)
+
+planner.search = counted
+print(planner.plan_of(Bundle.open(sys.argv[1]), Options(threads=1), seconds=1.0).seconds)
+"""
+
+
+def test_two_processes_that_start_at_once_search_once(bundle):
+    started = [
+        subprocess.Popen([sys.executable, "-c", ONE_SEARCH, bundle.path], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=60)[0].split() for process in started]
+    assert sorted(map(len, said)) == [1, 2]
+    assert said[0][-1] == said[1][-1]

@@ -86,28 +86,44 @@ def kernels(
 
 @app.command()
 def plan(
-    bundle: BundleArgument,
+    bundles: Annotated[list[Path], typer.Argument(help="Folders of bundles, or names of shipped ones.")],
     json: Lines = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of an engine; 0 for all cores.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time for the search.")] = 20.0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of an engine; 0: as the plan finds best.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Time for a search; as `saccade plan` by default.")
+    ] = None,
+    measure: Annotated[float, typer.Option(min=0.1, help="Seconds for the comparison of each graph.")] = 20.0,
 ) -> None:
     """What a plan's choice is worth against every candidate by hand, and what finding it costs."""
     from saccade.benchmarks import plans, rows
 
-    path, shipped = bundle_path(bundle)
-    made: list[dict[str, Any]] = plans.rows(path, threads=threads, seconds=seconds, hard_links=shipped)
+    paths = [bundle_path(bundle) for bundle in bundles]
+    made: list[dict[str, Any]] = plans.rows(paths, threads=threads, seconds=seconds, measure_s=measure)
     if json:
         made = rows.save(made, json)
-    head, *choices = made
     shown = table("", "graph", "chosen", "#p50 ms", "#p90 ms", "candidate", "#p50 ms", "#ratio", "spread")
-    for row in choices:
-        first = [row["graph"], row["chosen"], f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}"]
-        for peer in row["baselines"]:
-            spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
-            shown.add_row(*first, peer["name"], f"{peer['p50_ms']:.2f}", f"{peer['ratio']:.2f}", spread)
-            first = ["", "", "", ""]
-    note = f"searched for {head['seconds']:.1f} s; {head['first_answer_s']:.2f} s from the path to the first answers"
-    show(rows.machine(), shown, note)
+    notes = []
+    for row in made:
+        if row["case"] == "search":
+            notes.append(f"{row['bundle']}: searched for {row['seconds']:.1f} s; first answers after "
+                         f"{row['first_answer_s']:.2f} s")  # fmt: skip
+        elif row["case"] == "all":
+            notes.append(f"best candidate by hand over the plan, {row['graphs']} graphs: {row['best_share']:.3f}, "
+                         f"least {row['least']:.3f} (asked: 0.98)")  # fmt: skip
+        else:
+            _choice_rows(shown, row)
+            if row["asked"] and row["over_ort"]:
+                notes.append(f"{row['bundle']} {row['graph']}: {row['over_ort']['ratio']:.2f} of ONNX Runtime fp32 "
+                             f"(asked at real size: {row['asked']})")  # fmt: skip
+    show(rows.machine(), shown, "\n".join(notes))
+
+
+def _choice_rows(shown: Any, row: dict[str, Any]) -> None:
+    first = [row["graph"], row["chosen"], f"{row['p50_ms']:.2f}", f"{row['p90_ms']:.2f}"]
+    for peer in row["baselines"]:
+        spread = f"{peer['ratio_low']:.2f}–{peer['ratio_high']:.2f}"
+        shown.add_row(*first, peer["name"], f"{peer['p50_ms']:.2f}", f"{peer['ratio']:.2f}", spread)
+        first = ["", "", "", ""]
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +12,13 @@ import typer
 from saccade.commands.show import BundleArgument, Device, Json, Threads, as_json, bundle_path, show, table
 from saccade.runtime.errors import SettingsError
 
-Seconds = Annotated[float, typer.Option(min=0.1, help="Time for the search.")]
+Seconds = Annotated[
+    float | None, typer.Option(min=0.1, help="Time for the search; 20 by default, and more for graphs that are slow.")
+]
+Budget = Annotated[
+    list[str] | None,
+    typer.Option(help="figure=value, in place of the bundle's own budget, such as cosine=0.9999; may be given again."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +30,11 @@ def register(app: typer.Typer) -> None:
 def plan(
     bundle: BundleArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the plan here, to share.")] = None,
-    seconds: Seconds = 20.0,
+    seconds: Seconds = None,
     batch: Annotated[str, typer.Option(help="Batch sizes to plan for, with commas between.")] = "1",
     threads: Threads = None,
     device: Device = None,
+    budget: Budget = None,
     again: Annotated[bool, typer.Option("--again", help="Search even if a plan was made before.")] = False,
     json: Json = False,
 ) -> None:
@@ -35,7 +44,8 @@ def plan(
     from saccade.runtime.explanation import explanation
     from saccade.runtime.planner import plan_of
 
-    opened, options = _opened(bundle), Options.of(None, None, device, threads)
+    opened = _opened(bundle)
+    options = Options.of(None, None, device, threads, budget=_budget(opened, budget))
     made = plan_of(opened, options, seconds=seconds, batches=_sizes(batch), again=again)
     if output:
         kept.write(made, output)
@@ -47,6 +57,7 @@ def explain(
     plan: Annotated[Path | None, typer.Option(help="A plan file; the one made here before by default.")] = None,
     threads: Threads = None,
     device: Device = None,
+    budget: Budget = None,
     json: Json = False,
 ) -> None:
     """Graph by candidate: usable or why not, milliseconds, error, chosen; and the kernels' candidates."""
@@ -60,7 +71,8 @@ def explain(
         why = why or (given.foreign(opened.digest) if given else "")
         if why:
             raise SettingsError(f"[plan] {plan}: {why}", hint="make one here: `saccade plan BUNDLE -o FILE`")
-    _print(explanation(opened, Options.of(None, None, device, threads), given), json)
+    options = Options.of(None, None, device, threads, budget=_budget(opened, budget))
+    _print(explanation(opened, options, given), json)
 
 
 def doctor(
@@ -93,27 +105,80 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise SettingsError(f"[plan] batch: got {text[:64]!a}", hint="sizes with commas between, such as 1,8") from None
 
 
+def _budget(bundle: Any, pairs: list[str] | None) -> tuple[tuple[str, float], ...]:
+    from saccade.runtime.budgets import checked
+
+    given = {}
+    for pair in pairs or ():
+        name, _, value = pair.partition("=")
+        try:
+            given[name] = float(value)
+        except ValueError:
+            hint = "a figure and a value, such as cosine=0.999"
+            raise SettingsError(f"[plan] budget: got {pair[:64]!a}", hint=hint) from None
+    return checked(bundle, given)
+
+
 def _print(found: dict[str, Any], json: bool) -> None:
     if json:
         as_json(found)
         return
+    budgets = ", ".join(f"{name} {value:g}" for name, value in found["budgets"].items()) or "none"
     title = f"{found['bundle']}: searched for {found['seconds']:.1f} s" if found["planned"] else found["bundle"]
-    graphs = table(title, "graph", "#batch", "back end", "precision", "#p50 ms", "#first ms", "#error", "", "why not")
-    for row in found["graphs"]:
-        error = "" if row["worst"] is None else f"{1 - row['worst']:.1e}"
-        ms, first = ("" if row[key] is None else f"{row[key]:.2f}" for key in ("p50_ms", "first_ms"))
-        mark = "chosen" if row["chosen"] else ""
-        graphs.add_row(row["graph"], str(row["batch"]), row["backend"], row["precision"], ms, first, error, mark,
-                       row["reason"])  # fmt: skip
-    note = "error: 1 - cosine of the worst golden sample; first: opening, proving, first run"
+    graphs = table(title, "graph", "#batch", "back end", "precision", "#threads", "#p50 ms", "#error", "")
+    for row in sorted(found["graphs"], key=_measured(found["graphs"])):
+        if not row["reason"]:
+            error = "" if row["worst"] is None else f"{1 - row['worst']:.1e}"
+            ms = "" if row["p50_ms"] is None else f"{row['p50_ms']:.2f}"
+            runs = [row["graph"], str(row["batch"]), _named(row), row["precision"], str(row["threads"])]
+            graphs.add_row(*runs, ms, error, "chosen" if row["chosen"] else "")
+    note = f"error: 1 - cosine of the worst golden sample; the bundle's budget: {budgets}"
     if not found["planned"]:
-        note = "nothing is measured yet: `saccade plan` does; until then the portable default runs"
-    kernels = table("kernels", "op", "candidate", "usable", "why not")
-    for row in found["kernels"]:
-        kernels.add_row(
-            row["what"].removeprefix("kernel "), row["choice"], "yes" if row["usable"] else "no", row["reason"]
-        )
-    show(graphs, note, kernels)
+        note = "nothing is measured yet: `saccade plan` does; until then what is marked as chosen runs"
+    kernels = table("kernels in pipelines", "op", "first choice", "also usable")
+    for op, rows in groupby(found["kernels"], lambda row: row["what"].removeprefix("kernel ")):
+        usable = [row["choice"] for row in rows if row["usable"]]
+        kernels.add_row(op, *usable[:1], ", ".join(usable[1:]))
+    absent = [(row["what"], row["choice"], row["reason"]) for row in found["kernels"] if not row["usable"]]
+    show(graphs, note, "", _left_out(found["graphs"], "reason"), kernels, _grouped("kernels that cannot run", absent))
+
+
+def _measured(rows: list[dict[str, Any]]) -> Callable[[dict[str, Any]], tuple[float, ...]]:
+    """A key that orders rows by graph and batch, then by time."""
+    graphs = list(dict.fromkeys(row["graph"] for row in rows))
+    return lambda row: (graphs.index(row["graph"]), row["batch"], row["p50_ms"] or 0.0)
+
+
+def _named(row: dict[str, Any]) -> str:
+    """The back end as users type it, with the execution provider if it is not the CPU's, and bodies of our ops."""
+    parts = [row["backend"].replace("_", "")]
+    parts += [row["provider"]] * (row["provider"] not in ("", "cpu")) + [row.get("kernels", "")]
+    return " ".join(filter(None, parts))
+
+
+def _left_out(rows: list[dict[str, Any]], why: str) -> Any:
+    """What was not run or not taken, in one line for each back end and reason."""
+    precisions: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        precisions.setdefault((_named(row), row[why]), {})[row["precision"]] = None
+    left = [
+        (row["graph"], f"{_named(row)} {', '.join(precisions[_named(row), row[why]])}", row[why])
+        for row in rows
+        if row[why]
+    ]
+    return _grouped("candidates that were not run or not taken", left)
+
+
+def _grouped(title: str, rows: list[tuple[str, str, str]]) -> Any:
+    """Rows (where, what, why) with everything that has the same reason put together."""
+    made = table(title, "what", "where", "why not")
+    by_reason: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for where, what, why in rows:
+        whats, wheres = by_reason.setdefault(why, ({}, {}))
+        whats[what], wheres[where.removeprefix("kernel ")] = None, None
+    for why, (whats, wheres) in by_reason.items():
+        made.add_row("; ".join(whats), ", ".join(wheres), why)
+    return made
 
 
 def _doctor_tables(found: dict[str, Any]) -> list[Any]:
@@ -125,13 +190,18 @@ def _doctor_tables(found: dict[str, Any]) -> list[Any]:
     libraries = table("libraries", "library", "version")
     for name, version in found["libraries"].items():
         libraries.add_row(name, version or "not installed")
-    engines = table(f"back ends, proven on {found['golden']}", "graph", "back end", "precision", "verdict", "#error",
-                    "#ms", "why not")  # fmt: skip
+    engines = table(
+        f"back ends, proven on {found['golden']}", "graph", "back end", "precision", "verdict", "#error", "#ms"
+    )
     for row in found["engines"]:
-        error = f"{1 - row['worst']:.1e}" if "worst" in row else ""
-        engines.add_row(row["graph"], row["backend"], row["precision"], row["verdict"] or "not run", error,
-                        str(row.get("ms", "")), row["unusable"])  # fmt: skip
-    kernels = table("kernels, against their references", "op", "candidate", "verdict", "why not")
-    for row in found["kernels"]:
-        kernels.add_row(row["op"], row["candidate"], row["verdict"] or "not run", row["unusable"])
-    return [about, libraries, engines, kernels]
+        if row["verdict"]:
+            error = f"{1 - row['worst']:.1e}" if "worst" in row else ""
+            ms = str(row.get("ms", ""))
+            engines.add_row(row["graph"], _named(row), row["precision"], row["verdict"], error, ms)
+    kernels = table("kernels, against their references", "op", "right", "WRONG")
+    for op, group in groupby(found["kernels"], lambda row: row["op"]):
+        rows = list(group)
+        kernels.add_row(op, *(", ".join(r["candidate"] for r in rows if r["verdict"] == v) for v in ("right", "WRONG")))
+    absent = [(row["op"], row["candidate"], row["unusable"]) for row in found["kernels"] if row["unusable"]]
+    left = [_left_out(found["engines"], "unusable"), kernels, _grouped("kernels that cannot run", absent)]
+    return [about, libraries, engines, *left]
