@@ -2,8 +2,9 @@
 
     load ──▶ first answer (portable default)      search ──▶ plan ──▶ chosen · each usable candidate, taking turns
 
-`best_share` is the best candidate's median over the chosen one's: 1 says that nothing by hand is faster. `over_ort` is
-the median of ONNX Runtime with the fp32 file, as it runs without a plan, over the chosen one's. The search proves each
+`best_share` is the best candidate's median over the chosen one's, 1 where nothing by hand is faster. The chosen one is
+also opened by hand: both its medians count, and their ratio, `twin`, says how far two equal engines differ here.
+`over_ort` is ONNX Runtime with the fp32 file, as it runs without a plan, over the chosen one. The search proves each
 engine on the golden set before anything is timed: those that fail are no candidates by hand either.
 """
 
@@ -16,11 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import saccade
 from saccade.benchmarks.rows import compared, interleave
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import Graph
 from saccade.runtime.engines import Engine, Engines, Options, open_engine
+from saccade.runtime.errors import EngineError
 from saccade.runtime.plan import Plan, Row
 from saccade.runtime.planned import opener
 from saccade.runtime.planner import search
@@ -65,6 +69,8 @@ def _choice(bundle: Bundle, graph: str, plan: Plan, options: Options, measure_s:
     usable = [row for row in plan.rows if row.graph == graph and row.p50_ms is not None]
     owner = Engines(options, opener(plan, options))
     ours = owner(Graph(bundle, graph))
+    if ours.about["plan"].startswith("portable default"):  # it turned wrong since, or cannot be opened any more
+        raise EngineError(f"[{graph}] {ours.about['plan']}", hint="`saccade plan --again`")
     peers = {_name(row): open_engine(bundle, graph, row.options(options)) for row in usable}
     try:
         runs: dict[str, Callable[[], Any]] = {"plan": partial(_run, ours, inputs)}
@@ -75,12 +81,15 @@ def _choice(bundle: Bundle, graph: str, plan: Plan, options: Options, measure_s:
             engine.close()
         owner.close()
     ratios = compared(times["plan"], {name: t for name, t in times.items() if name != "plan"})
+    twin = next(p for p in ratios if p["name"] == _name(chosen))
+    ours_ms = np.median([*times["plan"].rounds_ms, *times[twin["name"]].rounds_ms])
+    best_ms = min(p["p50_ms"] for p in ratios if p is not twin) if len(ratios) > 1 else ours_ms
     plain = next((p for p in ratios if p["name"].startswith("onnx_runtime-fp32-t")), None)
     return {
         "case": "choice", "bundle": bundle.name, "graph": graph, "threads": chosen.threads, "batch": 1,
         "chosen": _name(chosen), "p50_ms": round(times["plan"].p50_ms, 4), "p90_ms": round(times["plan"].p90_ms, 4),
         "first_ms": round(times["plan"].first_ms, 4), "runs": len(times["plan"].rounds_ms),
-        "best_share": round(min(p["ratio"] for p in ratios), 3), "over_ort": plain,
+        "best_share": round(min(1.0, float(best_ms / ours_ms)), 3), "twin": twin["ratio"], "over_ort": plain,
         "asked": ASKED.get(bundle.manifest.family, {}).get(graph), "baselines": ratios,
     }  # fmt: skip
 
