@@ -25,8 +25,9 @@ from saccade.runtime.precision import golden_check, golden_passes
 from saccade.runtime.spec import Array
 
 SECONDS = 20.0
-"""For a search, unless said otherwise; graphs whose first run takes longer than SLOW_S get more."""
+"""For a search, unless said otherwise; graphs of which one run takes longer than SLOW_S get more, at most MOST_S."""
 SLOW_S = 2.0
+MOST_S = 240.0
 PROVING = 0.6
 """The share of a graph's time in which candidates are opened; the rest is for their rounds."""
 LOOK = 3
@@ -105,6 +106,7 @@ class _Search:
         self.inputs = _inputs(bundle, graph, golden)
         self.soft = self.hard = clock() + share
         self.opens = clock() + PROVING * share
+        self.run_s = 0.0  # of the first candidate, for one sample
         self.found: list[tuple[Row, Engine]] = []
         self.out: list[Row] = []
 
@@ -126,9 +128,9 @@ class _Search:
         return measured + self.out
 
     def _extend(self, usable: int) -> None:
-        first_s = (self.found[0][0].first_ms or 0.0) / 1e3
-        if first_s > SLOW_S:
-            self.hard = self.clock() + 5 * first_s * usable
+        if self.run_s > SLOW_S:
+            first_s = (self.found[0][0].first_ms or 0.0) / 1e3
+            self.hard = self.clock() + min(MOST_S, usable * (first_s + 5 * self.run_s))
             self.opens = self.hard
 
     def _admit(self, made: Options, batch: int, reason: str, like: Row | None = None) -> bool:
@@ -136,20 +138,45 @@ class _Search:
         row = Row.of(self.graph, batch, made, reason)
         engine, first = None, like or (self.found[0][0] if self.found else None)
         if not reason and first is not None:
-            run_s = (first.first_ms or 0.0) / 1e3  # more than a run, since opening is in it
+            opening = (first.first_ms or 0.0) / 1e3
             runs = 2 * (3 if like else len(self.found) + 1)  # to come: each once to warm up and once for its time
-            now = self.clock()
+            opened = self.clock() + opening
             if self.inputs is None:
                 row = msgspec.structs.replace(row, reason="the bundle has no golden set to prove it with")
-            elif now + run_s > (self.hard if like else self.opens) or now + (1 + runs) * run_s > self.hard:
+            elif opened > (self.hard if like else self.opens) or opened + runs * self.run_s > self.hard:
                 row = msgspec.structs.replace(row, reason=UP)
         if not row.reason:
-            row, engine = _proven(self.bundle, self.graph, made, row, self.clock)
+            row, engine = self._proven(made, row)
         if engine is None:
             self.out.append(row)
             return False
         self.found.append((row, engine))
         return True
+
+    def _proven(self, made: Options, row: Row) -> tuple[Row, Engine | None]:
+        """The row with the golden check's verdict, and the engine if it passed."""
+        begun = self.clock()
+        try:
+            engine = open_engine(self.bundle, self.graph, made)
+        except SaccadeError as error:
+            return msgspec.structs.replace(row, reason=error.message), None
+        opened = self.clock()
+        try:
+            found = golden_check(self.bundle, self.graph, engine)
+        except SaccadeError as error:
+            if not self.bundle.golden():  # nothing to prove it with, so only the portable default comes this far
+                return row, engine
+            engine.close()
+            return msgspec.structs.replace(row, reason=error.message), None
+        now = self.clock()
+        self.run_s = self.run_s or (now - opened) / max(1, found.samples)
+        passed = golden_passes(found, file_of(self.bundle, self.graph, made), budgets_of(self.bundle, made))
+        first_ms = round((now - begun) * 1e3, 3)
+        row = msgspec.structs.replace(row, metric=found.metric, worst=found.worst, passed=passed, first_ms=first_ms)
+        if passed:
+            return row, engine
+        engine.close()
+        return msgspec.structs.replace(row, reason=f"the golden check failed: {found.metric} {found.worst:.5f}"), None
 
     def _measured(self, batches: list[int], inputs: dict[str, Array]) -> list[Row]:
         if not self.found:
@@ -206,30 +233,6 @@ def best_of(medians: list[float]) -> int:
     """The fastest; the first, which is the portable default, unless another is faster by MARGIN."""
     best = min(range(len(medians)), key=medians.__getitem__)
     return best if medians[best] < MARGIN * medians[0] else 0
-
-
-def _proven(bundle: Bundle, graph: str, made: Options, row: Row, clock: Clock) -> tuple[Row, Engine | None]:
-    """The row with the golden check's verdict, and the engine if it passed."""
-    begun = clock()
-    try:
-        engine = open_engine(bundle, graph, made)
-    except SaccadeError as error:
-        return msgspec.structs.replace(row, reason=error.message), None
-    try:
-        found = golden_check(bundle, graph, engine)
-    except SaccadeError as error:
-        if not bundle.golden():  # nothing to prove it with, so only the portable default comes this far
-            return row, engine
-        engine.close()
-        return msgspec.structs.replace(row, reason=error.message), None
-    passed = golden_passes(found, file_of(bundle, graph, made), budgets_of(bundle, made))
-    row = msgspec.structs.replace(
-        row, metric=found.metric, worst=found.worst, passed=passed, first_ms=round((clock() - begun) * 1e3, 3)
-    )
-    if passed:
-        return row, engine
-    engine.close()
-    return msgspec.structs.replace(row, reason=f"the golden check failed: {found.metric} {found.worst:.5f}"), None
 
 
 def _run_ms(engine: Engine, inputs: dict[str, Array], clock: Clock) -> float:

@@ -155,8 +155,9 @@ def file_precision(entry: GraphEntry, backend: Any, options: Options) -> str:
     precision = options.precision
     if entry.variant(precision):
         return precision
-    hints = import_module("saccade.runtime.engines.providers").HINTS.get(options.provider)
-    return (hints or getattr(backend, "HINTS", {})).get(precision, precision)
+    by_provider: dict[str, dict[str, str]] = import_module("saccade.runtime.engines.providers").HINTS
+    hints: dict[str, str] = by_provider.get(options.provider) or getattr(backend, "HINTS", {})
+    return hints.get(precision, precision)
 
 
 def choose(entry: GraphEntry, graph: str, precision: str) -> Variant:

@@ -50,7 +50,8 @@ class Clock:
 class Planted:
     """A back end module: `costs` seconds a run by precision on `clock`; `wrong` turns its answers after some calls."""
 
-    def __init__(self, name, clock, costs, *, wrong=False, unusable="", opens=True):
+    def __init__(self, name, clock, costs, *, wrong=False, unusable="", opens=True, each=False):
+        self.each = each  # whether a run costs that for each row
         self.name, self.clock, self.costs, self.wrong, self.reason, self.opens = (
             name,
             clock,
@@ -86,7 +87,8 @@ class _Engine:
         self.about = {"backend": home.name, "precision": variant.precision, "file": variant.file, "device": "cpu"}
 
     def __call__(self, x):
-        self.home.clock.now += self.home.cost(self.variant.precision, self.threads)
+        rows = len(x) if self.home.each else 1
+        self.home.clock.now += rows * self.home.cost(self.variant.precision, self.threads)
         return {"y": -2 * x if self.home.wrong else 2 * x}
 
     def close(self):
