@@ -35,6 +35,8 @@ NEAR = 1.5
 """After LOOK rounds only those go on whose median is at most this many times the best one's."""
 PAUSE_S = 0.003
 """Between two engines' runs: idle threads of one that still spin would slow the next."""
+PROMISING = ("int8", "bf16", "fp16", "fp32")
+"""Behind the default, so that what may win most is measured if the time is short."""
 ROUNDS = 15
 MARGIN = 0.97
 """Another candidate replaces the default only if it needs less than this share of its time."""
@@ -114,6 +116,7 @@ class _Search:
         """Every candidate, measured or not."""
         try:
             waiting = candidates(self.bundle, self.graph, self.asked)
+            waiting[1:] = sorted(waiting[1:], key=lambda c: PROMISING.index(c[0].precision))
             for at, (made, reason) in enumerate(waiting):
                 self._admit(made, batches[0], reason)
                 if at == 0 and self.found and self.more:

@@ -158,26 +158,26 @@ def _named(row: dict[str, Any]) -> str:
 
 def _left_out(rows: list[dict[str, Any]], why: str) -> Any:
     """What was not run or not taken, in one line for each back end and reason."""
-    precisions: dict[tuple[str, str], dict[str, None]] = {}
-    for row in rows:
-        precisions.setdefault((_named(row), row[why]), {})[row["precision"]] = None
-    left = [
-        (row["graph"], f"{_named(row)} {', '.join(precisions[_named(row), row[why]])}", row[why])
-        for row in rows
-        if row[why]
-    ]
+    most = max((row.get("threads", 0) for row in rows), default=0)
+    precisions: dict[tuple[str, str, str], dict[str, None]] = {}
+    for row in filter(lambda row: row[why], rows):
+        fewer = "" if row.get("threads", most) == most else f" on {row['threads']} threads"
+        precisions.setdefault((row["graph"], _named(row), row[why]), {})[row["precision"] + fewer] = None
+    left = [(graph, f"{name} {', '.join(held)}", reason) for (graph, name, reason), held in precisions.items()]
     return _grouped("candidates that were not run or not taken", left)
 
 
 def _grouped(title: str, rows: list[tuple[str, str, str]]) -> Any:
     """Rows (where, what, why) with everything that has the same reason put together."""
     made = table(title, "what", "where", "why not")
-    by_reason: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    places: dict[tuple[str, str], dict[str, None]] = {}
     for where, what, why in rows:
-        whats, wheres = by_reason.setdefault(why, ({}, {}))
-        whats[what], wheres[where.removeprefix("kernel ")] = None, None
-    for why, (whats, wheres) in by_reason.items():
-        made.add_row("; ".join(whats), ", ".join(wheres), why)
+        places.setdefault((what, why), {})[where.removeprefix("kernel ")] = None
+    together: dict[tuple[str, str], list[str]] = {}
+    for (what, why), wheres in places.items():
+        together.setdefault((", ".join(wheres), why), []).append(what)
+    for (where, why), whats in together.items():
+        made.add_row("; ".join(whats), where, why)
     return made
 
 
