@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from saccade.runtime import engines as listed
-from saccade.runtime.budgets import admits
+from saccade.runtime.admission import admits
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.engines import Options, choose, file_precision
 from saccade.runtime.engines.custom_ops import OPS

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from saccade.runtime.budgets import budgets_of
+from saccade.runtime.admission import budgets_of
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.candidates import candidates, file_of
 from saccade.runtime.engines import AUTOMATIC, Options, open_engine

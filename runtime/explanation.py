@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from saccade.runtime.budgets import budgets_of
+from saccade.runtime.admission import budgets_of
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.candidates import candidates
 from saccade.runtime.engines import Options

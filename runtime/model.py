@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
-from saccade.runtime import budgets
+from saccade.runtime import admission
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.cache import Cache
 from saccade.runtime.call import Pipeline
@@ -173,7 +173,7 @@ def load(
     options = Options.of(
         backend, precision, device, threads, arena=arena, spin=spin, provider=provider or "",
         provider_options=checked_options(provider or "", provider_options) if provider_options is not None else (),
-        budget=budgets.checked(opened, budget) if budget is not None else (),
+        budget=admission.checked(opened, budget) if budget is not None else (),
     )  # fmt: skip
     pipeline = pipeline_of(opened)
     cache = Cache(cache_bytes) if cache_bytes else None

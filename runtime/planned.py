@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from saccade.runtime import engines as listed
-from saccade.runtime.budgets import admits, budgets_of
+from saccade.runtime.admission import admits, budgets_of
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import Graph
 from saccade.runtime.candidates import file_of

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from saccade.runtime.budgets import budgets_of
+from saccade.runtime.admission import budgets_of
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.candidates import candidates, file_of, refinements
 from saccade.runtime.engines import Engine, Options, open_engine

@@ -106,7 +106,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _budget(bundle: Any, pairs: list[str] | None) -> tuple[tuple[str, float], ...]:
-    from saccade.runtime.budgets import checked
+    from saccade.runtime.admission import checked
 
     given = {}
     for pair in pairs or ():

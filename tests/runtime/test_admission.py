@@ -5,7 +5,7 @@ import math
 import pytest
 
 import saccade
-from saccade.runtime import budgets
+from saccade.runtime import admission
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.candidates import candidates
 from saccade.runtime.engines import Options
@@ -18,7 +18,7 @@ def bundle(clip_bundle):
 
 
 def outside(bundle, graph, **given):
-    options = Options(backend="onnx_runtime", provider="cpu", budget=budgets.checked(bundle, given))
+    options = Options(backend="onnx_runtime", provider="cpu", budget=admission.checked(bundle, given))
     return {made.precision for made, reason in candidates(bundle, graph, options) if "outside the budget" in reason}
 
 
