@@ -122,6 +122,7 @@ class Ticket:
 
     rows: along the batch axis; since: when it came
     others: further sinks, when calls with equal keys share this run
+    share: stands for the inputs that it may have in common with others of its group, while it waits
     """
 
     __slots__ = (
@@ -134,6 +135,7 @@ class Ticket:
         "rank",
         "rows",
         "shape",
+        "share",
         "since",
         "sink",
         "taken",
@@ -146,6 +148,7 @@ class Ticket:
         self.dead = self.taken = False
         self.others: list[Sink] | None = None
         self.key: Any = None
+        self.share: tuple[int, ...] = ()
 
     def sinks(self) -> list[Sink]:
         """Whoever waits for it."""

@@ -18,6 +18,7 @@ from saccade.runtime.scheduling.lane import Lane, Shape
 from saccade.runtime.scheduling.merge import Outputs, refuse_bad
 from saccade.runtime.scheduling.policy import Policy
 from saccade.runtime.scheduling.request import Request, Sink, Ticket
+from saccade.runtime.scheduling.times import Times
 from saccade.runtime.spec import Array
 
 Answered = tuple[Sink, Any, BaseException | None]
@@ -38,13 +39,14 @@ class Runs:
             if batch.tickets:
                 engine = self._engine(lane)
                 started = board.clock()
-                answers = self._answers(engine, lane, batch.tickets)
+                answers = self._answers(engine, lane, batch.tickets, joined=batch.joined)
         except BaseException as error:  # no engine: not the calls' fault, and no reason to try each
             answers = [error] * len(batch.tickets)
         finally:
             ended = board.clock()
             with board.lock:
-                board.finished(batch.group, sum([ticket.rows for ticket in batch.tickets]), ended - started)
+                rows, lone = sum([ticket.rows for ticket in batch.tickets]), len(batch.tickets) == 1
+                board.finished(batch.group, rows, ended - started, joined=batch.joined, lone=lone)
                 claimed = _claimed(lane, batch.tickets, answers, ended - started) if answers else []
         trace = tracing.active
         if trace is not None and batch.tickets:
@@ -76,14 +78,33 @@ class Runs:
 
     def measure(self, lane: Lane, inputs: Mapping[str, Array], seconds: float) -> None:
         """Time runs of one such call, of two, of four …, each twice, as long as more of them pay and time is left."""
-        board, shape, engine = self._board, lane.shape(inputs), self._engine(lane)
-        group, count, end = shape.group, 1, None
-        times, fill = group.times, 0 if lane.refusal else group.fill
+        shape, engine = lane.shape(inputs), self._engine(lane)
+        group = shape.group
+        kinds = [(group.times, False)]
+        if not lane.refusal and group.joined.cap > 1:
+            kinds.append((group.joined, True))
+        for times, joined in kinds:
+            self._climb(engine, lane, shape, inputs, times, seconds / len(kinds), joined=joined)
+
+    def _climb(
+        self,
+        engine: Engine,
+        lane: Lane,
+        shape: Shape,
+        inputs: Mapping[str, Array],
+        times: Times,
+        seconds: float,
+        *,
+        joined: bool,
+    ) -> None:
+        board, group, count, end = self._board, shape.group, 1, None
+        fill = 0 if lane.refusal else group.fill
         most = 1 if lane.refusal or fill else times.cap // max(shape.rows, 1)
         while count <= most or count == 1:
-            rows, given = count * shape.rows, inputs
-            if count > 1 or fill:
-                parts = [(inputs, shape.sizes)] * count
+            rows, given, parts = count * shape.rows, inputs, [(inputs, shape.sizes)] * count
+            if joined:
+                given = lane.layout.join(parts, {})
+            elif count > 1 or fill:
                 given = lane.layout.gather(parts, max(rows, fill), group.to if fill else {})
             for _ in range(2):
                 started = board.clock()
@@ -103,21 +124,27 @@ class Runs:
                 lane.uses(engine, about)
         return engine
 
-    def _answers(self, engine: Engine, lane: Lane, tickets: list[Ticket]) -> list[Outputs | BaseException]:
+    def _answers(
+        self, engine: Engine, lane: Lane, tickets: list[Ticket], *, joined: bool
+    ) -> list[Outputs | BaseException]:
         if lane.refusal and len(tickets) > 1:  # put together before the engine was swapped for one that does not merge
-            return [answer for ticket in tickets for answer in self._answers(engine, lane, [ticket])]
+            return self._each(engine, lane, tickets)
         try:
-            return [*self._run(engine, lane, tickets)]
+            return [*self._run(engine, lane, tickets, joined=joined)]
         except BaseException as error:
             self._note(error)
             if len(tickets) == 1 or not isinstance(error, Exception):
                 return [error] * len(tickets)
-        answers = [answer for ticket in tickets for answer in self._answers(engine, lane, [ticket])]
-        if not any(isinstance(answer, BaseException) for answer in answers):
-            tickets[0].group.times.fail(sum(ticket.rows for ticket in tickets))  # none was poisoned: it was the size
+        answers = self._each(engine, lane, tickets)
+        if not any(isinstance(answer, BaseException) for answer in answers):  # none was poisoned: it was the size
+            times = tickets[0].group.joined if joined else tickets[0].group.times
+            times.fail(sum(ticket.rows for ticket in tickets))
         return answers
 
-    def _run(self, engine: Engine, lane: Lane, tickets: list[Ticket]) -> list[Outputs]:
+    def _each(self, engine: Engine, lane: Lane, tickets: list[Ticket]) -> list[Outputs | BaseException]:
+        return [answer for ticket in tickets for answer in self._answers(engine, lane, [ticket], joined=False)]
+
+    def _run(self, engine: Engine, lane: Lane, tickets: list[Ticket], *, joined: bool) -> list[Outputs]:
         """One engine run. Raises what the engine raises, or BadOutput."""
         group, name, spec, nan = tickets[0].group, lane.graph.name, lane.graph.spec, self._policy.nan
         fill = 0 if lane.refusal else group.fill
@@ -126,11 +153,16 @@ class Runs:
             outputs = engine(**only.inputs)
             refuse_bad(name, spec, outputs, only.shape.sizes, nan=nan)
             return [outputs]
-        sizes = [ticket.shape.sizes for ticket in tickets]
+        sizes, parts = [ticket.shape.sizes for ticket in tickets], [(t.inputs, t.shape.sizes) for t in tickets]
         to = group.to if fill or not group.to else {dim: max(s[dim] for s in sizes) for dim in group.to}
+        if joined:
+            to = {dim: size for dim, size in to.items() if dim != spec.items}
+            outputs = engine(**lane.layout.join(parts, to))
+            items = sum(s[spec.items] for s in sizes)
+            refuse_bad(name, spec, outputs, {**sizes[0], **to, spec.items: items}, nan=nan)
+            return lane.layout.part(outputs, sizes)
         rows = fill or sum(ticket.rows for ticket in tickets)
-        merged = lane.layout.gather([(t.inputs, t.shape.sizes) for t in tickets], rows, to)
-        outputs = engine(**merged)
+        outputs = engine(**lane.layout.gather(parts, rows, to))
         refuse_bad(name, spec, outputs, {**sizes[0], **to, spec.batch: rows}, nan=nan)
         return lane.layout.split(outputs, sizes, to)
 
