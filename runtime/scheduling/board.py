@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from saccade.runtime.cache import Cache
 from saccade.runtime.call import Graph
 from saccade.runtime.scheduling.crew import Crew
 from saccade.runtime.scheduling.foresight import Foresight
@@ -50,7 +51,7 @@ class Late(list[Request]):
 
 
 class Board:
-    """The scheduler's state. running: engine runs under way."""
+    """The scheduler's state. running: engine runs under way; caches: what keeps the answers of calls with a key."""
 
     def __init__(self, policy: Policy, clock: Callable[[], float], run: Callable[[Any], None]):
         self.policy, self.clock = policy, clock
@@ -61,6 +62,7 @@ class Board:
         self.running = self.number = 0
         self.closing = False
         self.lanes: dict[Graph, Lane] = {}
+        self.caches: dict[Graph, Cache] = {}
         self._ready: list[tuple[float, int, int, Group]] = []
         self._posts = 0
         self._chores: Line[Chore] = Line()

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
 from saccade.runtime.errors import SettingsError
 
 NEVER = math.inf
+
+
+class Terms(TypedDict, total=False):
+    """What a request may ask for, as Scheduler.submit says."""
+
+    priority: int
+    deadline_ms: float | None
+    stream: str
+    tenant: str
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from saccade.runtime import tracing
+from saccade.runtime.cache import Cache, frozen
 from saccade.runtime.call import Graph
 from saccade.runtime.engines import Engine
 from saccade.runtime.errors import BadOutput
@@ -47,7 +48,10 @@ class Runs:
             with board.lock:
                 rows, lone = sum([ticket.rows for ticket in batch.tickets]), len(batch.tickets) == 1
                 board.finished(batch.group, rows, ended - started, joined=batch.joined, lone=lone)
-                claimed = _claimed(lane, batch.tickets, answers, ended - started) if answers else []
+                claimed = []
+                if answers:
+                    cache = board.caches.get(lane.graph)
+                    claimed = _claimed(lane, batch.tickets, answers, ended - started, cache)
         trace = tracing.active
         if trace is not None and batch.tickets:
             trace.batch(batch, started, ended)
@@ -116,6 +120,10 @@ class Runs:
                 return
             count *= 2
 
+    def about(self, lane: Lane) -> Mapping[str, Any]:
+        """What runs a graph, for the name of an answer in a cache. May open the engine."""
+        return getattr(self._engine(lane), "about", {})
+
     def _engine(self, lane: Lane) -> Engine:
         engine = self._engine_of(lane.graph)
         if engine is not lane.engine or getattr(engine, "opened", 0) != lane.opened:
@@ -172,14 +180,20 @@ class Runs:
                 self._board.journal.bad += 1
 
 
-def _claimed(lane: Lane, tickets: list[Ticket], answers: list[Any], seconds: float) -> list[Answered]:
+def _claimed(
+    lane: Lane, tickets: list[Ticket], answers: list[Any], seconds: float, cache: Cache | None
+) -> list[Answered]:
     """Whom the answers go to: those whose request has not ended meanwhile. Called with the lock."""
     claimed: list[Answered] = []
     for ticket, answer in zip(tickets, answers, strict=True):
+        failed = isinstance(answer, BaseException)
         if ticket.key is not None:
             lane.flights.leave(ticket)
-        failed, shared = isinstance(answer, BaseException), ticket.others is not None
-        for sink in ticket.sinks() if shared else (ticket.sink,):
+            if not failed:
+                answer = frozen(answer)
+                if cache is not None and ticket.kept is not None:
+                    cache.keep(ticket.kept, answer)
+        for sink in ticket.sinks() if ticket.others is not None else (ticket.sink,):
             if sink.pending is not ticket or sink.dead:
                 continue
             sink.pending = None
@@ -187,16 +201,16 @@ def _claimed(lane: Lane, tickets: list[Ticket], answers: list[Any], seconds: flo
             request.served_s += seconds
             if request.trail is not None:
                 request.trail.append((lane.graph, request.served_s))
-            own = answer if not shared else _own(answer)
+            own = answer if ticket.others is None else _own(answer)
             claimed.append((sink, None, own) if failed else (sink, own, None))
     return claimed
 
 
 def _own(answer: Any) -> Any:
-    """A copy for each of those that share a run: what one writes into its arrays, no other sees."""
+    """For each of those that share a run: an error of their own, or a dict of the same arrays, which are read-only."""
     if isinstance(answer, BaseException):
         try:
             return copy.copy(answer)
         except Exception:
             return answer
-    return {name: array.copy() for name, array in answer.items()}
+    return dict(answer)
