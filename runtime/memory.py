@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from saccade.runtime.engines import Engine
-from saccade.runtime.errors import Closed, MemoryBudget, SettingsError
+from saccade.runtime.errors import Closed, MemoryBudget, OutOfMemory, SettingsError
 from saccade.runtime.spec import Array, GraphSpec
 
 GUESS = 1.3
@@ -140,6 +140,15 @@ class Memory:
             self._retire(resident)
             self._changed.notify_all()
 
+    def free(self, keep: Resident | None = None) -> int:
+        """Evict whatever is idle and not pinned, but for `keep`; the bytes that were resident of it."""
+        with self._changed:
+            before = self.used_bytes
+            for resident in [r for r in self._all if r.engine and not r.pinned and not r.flying and r is not keep]:
+                self._evict(resident)
+            self._changed.notify_all()
+            return before - self.used_bytes
+
     def drop(self, resident: Resident) -> None:
         """Forget it; a run in flight ends on the engine it has."""
         with self._changed:
@@ -157,7 +166,7 @@ class Memory:
             resident.reserved = True
         before = self._rss()
         try:
-            engine = resident.opener()
+            engine = self._opened(resident)
         except BaseException:
             with self._changed:
                 resident.reserved = False
@@ -169,6 +178,15 @@ class Memory:
             resident.engine, resident.opened = engine, resident.opened + 1
             resident.since = resident.used = self.clock()
             self._trim(keep=resident)
+
+    def _opened(self, resident: Resident) -> Engine:
+        """A new engine. Where there is no memory for it, idle ones go, and it is tried once more."""
+        try:
+            return resident.opener()
+        except (OutOfMemory, MemoryError):
+            if not self.free(keep=resident):
+                raise
+        return resident.opener()
 
     def _make_room(self, wanted: Resident) -> None:
         """Evict what is idle until `wanted` fits; wait for what is in flight. Raises MemoryBudget."""

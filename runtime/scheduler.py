@@ -26,6 +26,7 @@ from saccade.runtime.scheduling.board import Board
 from saccade.runtime.scheduling.driver import Driver, too_late
 from saccade.runtime.scheduling.foresight import START
 from saccade.runtime.scheduling.journal import Journal
+from saccade.runtime.scheduling.owners import Owners
 from saccade.runtime.scheduling.policy import NEVER, Policy, Terms
 from saccade.runtime.scheduling.request import Chore, Request
 from saccade.runtime.scheduling.view import View
@@ -54,10 +55,9 @@ class Scheduler:
         **policy: Any,
     ):
         self.policy = Policy.of(**policy)
-        self._homes: dict[Graph, Callable[[Graph], Engine]] = {}
-        self._engines = engines
+        self._owners = Owners(engines)
         self._clock, self._threads = clock, threads
-        self._driver = Driver(functools.partial(_engine, self._homes, engines), self.policy, clock)
+        self._driver = Driver(self._owners.engine, self._owners.distrust, self.policy, clock)
         self._board = self._driver.board
         for model in models:
             self._adopt(model)
@@ -134,6 +134,11 @@ class Scheduler:
         """How requests ended so far; `journal.counts()` is a copy."""
         return self._board.journal
 
+    @property
+    def stalled_s(self) -> float:
+        """Seconds that the longest engine run under way has taken so far: far above the usual, its engine hangs."""
+        return self._driver.stalled_s
+
     def turn(self) -> bool:
         """Do one thing that is due, in this thread; False if nothing is. For schedulers without threads."""
         board = self._board
@@ -175,10 +180,9 @@ class Scheduler:
         return f"Scheduler({self.journal.counts()})"
 
     def _adopt(self, model: Model) -> None:
-        for graph in model.pipeline.graphs:
-            self._homes[graph] = model.engines
-            if model.cache is not None:
-                self._board.caches[graph] = model.cache
+        self._owners.adopt(model)
+        if model.cache is not None:
+            self._board.caches.update(dict.fromkeys(model.pipeline.graphs, model.cache))
 
     def _send(
         self,
@@ -268,15 +272,6 @@ class Scheduler:
             hint=f"try again in about {waits:.2f} s, or raise max_open",
             retry_after_s=waits,
         )
-
-
-def _engine(
-    homes: dict[Graph, Callable[[Graph], Engine]], others: Callable[[Graph], Engine] | None, graph: Graph
-) -> Engine:
-    home = homes.get(graph, others)
-    if home is None:
-        raise InputError(f"[{graph.name}] the scheduler does not have its model", hint="give it: Scheduler(model, …)")
-    return home(graph)
 
 
 def _named(tenant: Any, stream: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saccade.runtime.engines import custom_ops
+from saccade.runtime.engines import custom_ops, failed
 from saccade.runtime.errors import Closed, EngineError, MissingExtra
 from saccade.runtime.hardware import cores
 from saccade.runtime.spec import Array
@@ -63,7 +63,7 @@ class Engine:
             )
         except Exception as error:
             text = _first_line(error).replace(f"{bundle.path}{os.sep}", "")  # no private path in a message
-            raise EngineError(f"[{graph}] onnxruntime: {text}", hint=_HINT) from error
+            raise failed(graph, "onnxruntime", text, hint=_HINT) from error
         bundle.confirm()
         self._refuse_fallback(device)
         self._refuse_other_names(bundle)
@@ -92,7 +92,7 @@ class Engine:
         try:
             outputs = session.run(self._outputs, feeds)
         except Exception as error:
-            raise EngineError(f"[{self.graph}] onnxruntime: {_first_line(error)}", hint=_HINT) from error
+            raise failed(self.graph, "onnxruntime", _first_line(error), hint=_HINT) from error
         return dict(zip(self._outputs, outputs, strict=True))
 
     def close(self) -> None:

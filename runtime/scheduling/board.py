@@ -186,7 +186,7 @@ class Board:
             self.drop(member, closing)
 
     def finished(self, group: Group, rows: int, seconds: float, *, joined: bool = False, lone: bool = True) -> None:
-        """An engine run of so many rows is over. lone: of one call, which is the smallest of either kind."""
+        """An engine run of so many rows is over. lone: of one call, the smallest of either kind."""
         self.running -= 1
         if rows:
             if not joined:
@@ -256,7 +256,7 @@ class Board:
         return len(batch) > 1
 
     def _fitting(self, group: Group, ticket: Ticket, chosen: Choice, now: float) -> int:
-        """The largest run, up to the chosen rows, that is done in time for the call that would lead it; 0 if none is."""
+        """The largest run, up to the chosen one, that is done in time for the call that would lead it; 0 if none is."""
         want, times = chosen.rows, chosen.times
         slack, following = ticket.deadline - now, group.line.head()
         if slack <= 0:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from saccade.runtime.call import Graph
+from saccade.runtime.errors import Quarantined
 from saccade.runtime.scheduling.flights import Flights
 from saccade.runtime.scheduling.line import Line
 from saccade.runtime.scheduling.merge import Layout
-from saccade.runtime.scheduling.policy import Policy
+from saccade.runtime.scheduling.policy import NEVER, Policy
 from saccade.runtime.scheduling.request import Ticket
 from saccade.runtime.scheduling.times import Times
 from saccade.runtime.spec import Array
@@ -42,7 +43,7 @@ class Group:
     fill: the fixed batch size that every run is filled up to; 0 without one
     to: what padded dims become in fixed batches, or can at most become
     since: when the oldest of what waits came; posted: (rank, number) under which the board will look at it
-    times: of runs along the batch axis; joined: of runs of calls that share inputs, along their items; cap 1 if none may
+    times: of runs along the batch axis; joined: of those along the items of calls that share inputs, cap 1 if none may
     """
 
     __slots__ = ("_mates", "_turns", "fill", "joined", "lane", "line", "posted", "since", "times", "to")
@@ -65,7 +66,7 @@ class Group:
         if len(mates) > 1:
             rows = self.joined.best(sum([ticket.rows for ticket in mates]), head.rows)
             self._turns += 1
-            better = self.joined.each(rows) <= self.times.each(plain)
+            better = self.joined.each(rows) <= (self.times.each(plain) or NEVER)
             if rows > head.rows and better is not (self._turns % _OTHER == 0):
                 others = sorted([t for t in mates if t is not head], key=lambda t: (t.rank, t.number))
                 return Choice(rows, self.joined, others)
@@ -102,6 +103,7 @@ class Lane:
     """One graph: how its calls merge, which wait, and the engine that ran it last.
 
     refusal: why calls do not merge, by spec, by policy or by the variant that runs; known after the first run
+    bad: runs of one call whose outputs were bad, on this engine; refused: set when nothing can run the graph any more
     """
 
     def __init__(self, graph: Graph, policy: Policy):
@@ -110,6 +112,8 @@ class Lane:
         self.refusal = "the first run opens the engine"
         self.engine: Any = None
         self.opened = 0  # how often, of an engine that a memory budget closes and opens again
+        self.bad = 0
+        self.refused: Quarantined | None = None
         self._kind: Any = None
         self.flights = Flights()
         self._names = [t.name for t in graph.spec.inputs]
@@ -136,6 +140,7 @@ class Lane:
         """Note which engine runs the graph now: what was measured of another says nothing, and it may merge or not."""
         self.engine, self.opened = engine, getattr(engine, "opened", 0)
         self.refusal = self._refusal(about)
+        self.bad, self.refused = 0, None
         kind = (about.get("backend"), about.get("precision"), about.get("batches"))
         if kind != self._kind:
             self._kind = kind

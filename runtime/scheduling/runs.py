@@ -1,11 +1,13 @@
 """Runs: one batch through its engine, merged if it can be, alone where that fails.
 
 tickets ── gather ──▶ engine ──▶ check ── split ──▶ an answer for each        a run that fails: each alone, once
+                                                                              (no memory: in halves, see faults.py)
 """
 
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +15,9 @@ from saccade.runtime import tracing
 from saccade.runtime.cache import Cache, frozen
 from saccade.runtime.call import Graph
 from saccade.runtime.engines import Engine
-from saccade.runtime.errors import BadOutput
+from saccade.runtime.errors import OutOfMemory
 from saccade.runtime.scheduling.board import Batch, Board
+from saccade.runtime.scheduling.faults import Distrust, Faults, make_room, without_memory
 from saccade.runtime.scheduling.lane import Lane, Shape
 from saccade.runtime.scheduling.merge import Outputs, refuse_bad
 from saccade.runtime.scheduling.policy import Policy
@@ -28,13 +31,15 @@ Answered = tuple[Sink, Any, BaseException | None]
 class Runs:
     """Runs batches. Safe from several threads as far as the engines are."""
 
-    def __init__(self, engine_of: Callable[[Graph], Engine], policy: Policy, board: Board):
+    def __init__(self, engine_of: Callable[[Graph], Engine], policy: Policy, board: Board, distrust: Distrust):
         self._engine_of, self._policy, self._board = engine_of, policy, board
+        self._faults = Faults(board, policy, distrust)
+        self.since: dict[int, float] = {}  # for each thread in an engine run, when that began
 
     def __call__(self, batch: Batch) -> list[Answered]:
         """Run a batch: for each sink that still wants one, its answer or error. The sinks are the caller's to move."""
         board, lane = self._board, batch.group.lane
-        started = ended = board.clock()
+        started = ended = self.since[threading.get_ident()] = board.clock()
         answers: list[Outputs | BaseException] = []
         try:
             if batch.tickets:
@@ -45,6 +50,7 @@ class Runs:
             answers = [error] * len(batch.tickets)
         finally:
             ended = board.clock()
+            self.since.pop(threading.get_ident(), None)
             with board.lock:
                 rows, lone = sum([ticket.rows for ticket in batch.tickets]), len(batch.tickets) == 1
                 board.finished(batch.group, rows, ended - started, joined=batch.joined, lone=lone)
@@ -61,23 +67,29 @@ class Runs:
         self, lane: Lane, shape: Shape, inputs: Mapping[str, Array], request: Request
     ) -> tuple[Outputs | None, BaseException | None]:
         """Run one call that nothing else is open beside: (outputs, error). `board.running` counts it already."""
-        board, outputs, error = self._board, None, None
-        started = ended = board.clock()
+        board, outputs, error, engine = self._board, None, None, None
+        started = ended = self.since[threading.get_ident()] = board.clock()
         try:
             engine = self._engine(lane)
             started = board.clock()
             outputs = engine(**inputs)
             refuse_bad(lane.graph.name, lane.graph.spec, outputs, shape.sizes, nan=self._policy.nan)
         except BaseException as raised:
-            outputs, error = None, raised
-            self._note(raised)
+            outputs, error = None, without_memory(raised, lane.graph.name)
         finally:
             ended = board.clock()
+            self.since.pop(threading.get_ident(), None)
             with board.lock:
                 board.finished(shape.group, shape.rows, ended - started)
         request.served_s += ended - started
         if request.trail is not None:
             request.trail.append((lane.graph, request.served_s))
+        if error is not None and engine is not None:
+            self._faults.note(lane, engine, error, inputs)
+            if isinstance(error, OutOfMemory) and make_room(engine):
+                with board.lock:
+                    board.running += 1
+                return self.alone(lane, shape, inputs, request)
         return outputs, error
 
     def measure(self, lane: Lane, inputs: Mapping[str, Array], seconds: float) -> None:
@@ -130,6 +142,8 @@ class Runs:
             about = getattr(engine, "about", {})  # which may open it, and take seconds
             with self._board.lock:
                 lane.uses(engine, about)
+        if lane.refused is not None:
+            raise copy.copy(lane.refused)
         return engine
 
     def _answers(
@@ -139,14 +153,22 @@ class Runs:
             return self._each(engine, lane, tickets)
         try:
             return [*self._run(engine, lane, tickets, joined=joined)]
-        except BaseException as error:
-            self._note(error)
-            if len(tickets) == 1 or not isinstance(error, Exception):
-                return [error] * len(tickets)
+        except BaseException as raised:
+            error = without_memory(raised, lane.graph.name)
+        self._faults.note(lane, engine, error, tickets[0].inputs if len(tickets) == 1 else None)
+        if isinstance(error, OutOfMemory) and make_room(engine):
+            return self._answers(engine, lane, tickets, joined=joined)
+        if len(tickets) == 1 or not isinstance(error, Exception):
+            return [error] * len(tickets)
+        times, rows = tickets[0].group.joined if joined else tickets[0].group.times, sum(t.rows for t in tickets)
+        if isinstance(error, OutOfMemory):
+            times.fail(rows)
+            half = len(tickets) // 2
+            parts = (tickets[:half], tickets[half:])
+            return [answer for part in parts for answer in self._answers(engine, lane, part, joined=joined)]
         answers = self._each(engine, lane, tickets)
         if not any(isinstance(answer, BaseException) for answer in answers):  # none was poisoned: it was the size
-            times = tickets[0].group.joined if joined else tickets[0].group.times
-            times.fail(sum(ticket.rows for ticket in tickets))
+            times.fail(rows)
         return answers
 
     def _each(self, engine: Engine, lane: Lane, tickets: list[Ticket]) -> list[Outputs | BaseException]:
@@ -173,11 +195,6 @@ class Runs:
         outputs = engine(**lane.layout.gather(parts, rows, to))
         refuse_bad(name, spec, outputs, {**sizes[0], **to, spec.batch: rows}, nan=nan)
         return lane.layout.split(outputs, sizes, to)
-
-    def _note(self, error: BaseException) -> None:
-        if isinstance(error, BadOutput):
-            with self._board.lock:
-                self._board.journal.bad += 1
 
 
 def _claimed(
