@@ -25,8 +25,9 @@ GUESS = 1.3
 class Resident:
     """An engine that comes and goes. Looks like any other; the first call after an eviction opens it again."""
 
-    def __init__(self, memory: Memory, name: str, spec: GraphSpec, nbytes: int, opener: Callable[[], Engine]):
-        self.memory, self.name, self.spec, self.nbytes, self.opener = memory, name, spec, nbytes, opener
+    def __init__(self, memory: Memory, name: str, spec: GraphSpec, file_bytes: int, opener: Callable[[], Engine]):
+        self.memory, self.name, self.spec, self.opener = memory, name, spec, opener
+        self.file_bytes, self.nbytes = file_bytes, int(file_bytes * GUESS)
         self.engine: Engine | None = None
         self.loading = threading.Lock()
         self.flying, self.opened, self.runs = 0, 0, 0
@@ -83,7 +84,7 @@ class Memory:
 
     def adopt(self, name: str, spec: GraphSpec, file_bytes: int, opener: Callable[[], Engine]) -> Resident:
         """A Resident for an engine that `opener` opens. Nothing is opened yet."""
-        made = Resident(self, name, spec, int(file_bytes * GUESS), opener)
+        made = Resident(self, name, spec, file_bytes, opener)
         with self._changed:
             self._all.append(made)
         return made
@@ -173,8 +174,11 @@ class Memory:
                 self._changed.notify_all()
             raise
         with self._changed:
-            # The growth of the whole process is an upper bound when others open beside; the file's size a lower one.
-            resident.nbytes = max(int(resident.nbytes / GUESS), min(self._rss() - before, 4 * resident.nbytes))
+            # The growth of the whole process is an upper bound when others open beside, the file's size a lower one; and
+            # one that is opened again may lie where it lay, so that nothing grows.
+            least = resident.nbytes if resident.opened else resident.file_bytes
+            most = int(4 * GUESS * resident.file_bytes)
+            resident.nbytes = max(least, min(self._rss() - before, most))
             resident.engine, resident.opened = engine, resident.opened + 1
             resident.since = resident.used = self.clock()
             self._trim(keep=resident)
