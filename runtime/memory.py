@@ -49,7 +49,7 @@ class Resident:
         try:
             return {**engine.about, "resident_bytes": self.nbytes, "opened": self.opened}
         finally:
-            self.memory.end(self)
+            self.memory.end(self, runs=0)
 
     def close(self) -> None:
         """Give the memory back for good."""
@@ -132,11 +132,11 @@ class Memory:
             self.end(resident)
             raise
 
-    def end(self, resident: Resident) -> None:
-        """One run less in flight."""
+    def end(self, resident: Resident, runs: int = 1) -> None:
+        """One use less in flight, which was so many runs."""
         with self._changed:
             resident.flying -= 1
-            resident.runs += 1
+            resident.runs += runs
             resident.used = self.clock()
             self._retire(resident)
             self._changed.notify_all()
@@ -174,8 +174,8 @@ class Memory:
                 self._changed.notify_all()
             raise
         with self._changed:
-            # The growth of the whole process is an upper bound when others open beside, the file's size a lower one; and
-            # one that is opened again may lie where it lay, so that nothing grows.
+            # The growth of the whole process is an upper bound when others open beside, the file's size a lower one.
+            # One that is opened again may lie where it lay, so that nothing grows.
             least = resident.nbytes if resident.opened else resident.file_bytes
             most = int(4 * GUESS * resident.file_bytes)
             resident.nbytes = max(least, min(self._rss() - before, most))
