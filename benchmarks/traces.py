@@ -125,8 +125,9 @@ def draw(trace: Path, target: Path, title: str) -> None:
 
 def _end(events: list[Event], begin: Event) -> float:
     """When the wait that began there ended."""
-    same = [e["ts"] for e in events if e["ph"] == "e" and (e["name"], e["id"]) == (begin["name"], begin["id"])]
-    return min([ts for ts in same if ts >= begin["ts"]], default=begin["ts"])
+    mine = begin["name"], begin["id"]
+    same: list[float] = [e["ts"] for e in events if e["ph"] == "e" and (e["name"], e["id"]) == mine]
+    return min([ts for ts in same if ts >= begin["ts"]], default=float(begin["ts"]))
 
 
 def main(folder: Path) -> None:

@@ -34,6 +34,9 @@ def export(
     labelled: Annotated[
         Path | None, typer.Option(help="A folder with one folder a label; zero-shot accuracy is measured on it.")
     ] = None,
+    budget: Annotated[
+        list[str] | None, typer.Option(help="metric=figure in place of the family's own, such as cosine=0.995.")
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     license: Annotated[str | None, typer.Option(help="SPDX expression of the weights' licence.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -46,6 +49,7 @@ def export(
     wanted = tuple(p.strip() for p in precision.split(",") if p.strip())
     if not wanted:
         raise SettingsError("no precision given", hint="--precision fp32,fp16,int8")
+    budgets = dict(_budget(text) for text in budget or [])
     with progress("exporting", quiet=json) as report:
         export_bundle(
             source,
@@ -54,12 +58,21 @@ def export(
             calibrate=calibrate,
             texts=lines(texts) if texts else None,
             labelled=labelled_folder(labelled) if labelled else None,
+            budgets=budgets,
             revision=revision,
             license=license,
             overwrite=force,
             progress=report,
         )
     _print(output, json, check=False)
+
+
+def _budget(text: str) -> tuple[str, float]:
+    name, _, figure = text.partition("=")
+    try:
+        return name, float(figure)
+    except ValueError:
+        raise SettingsError(f"budget {text[:64]!a}", hint="metric=figure, such as cosine=0.995") from None
 
 
 def inspect(
