@@ -8,7 +8,7 @@
     latest-wins  60 frames a second into an engine that does 10
     memory       resident memory over 100,000 requests of which some are cancelled
     tracing      what the tests for a trace cost while there is none
-    merging, shared: see sharing.py
+    merging, shared: many users of a real CLIP and SAM, see sharing.py
 
 Answers are compared with the direct driver's before anything is timed.
 """

@@ -8,7 +8,7 @@ Nothing but the finished bundle is ever given its name, and equal input gives eq
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from saccade.export.recipe import GraphRecipe, Labelled, Material, Recipe, kind_of, read
+from saccade.export.recipe import GraphRecipe, Labelled, Material, Recipe, kind_of, read, with_budgets
 from saccade.runtime.bundle import Bundle, write
 from saccade.runtime.errors import InputError, MissingExtra, SettingsError
 from saccade.runtime.manifest import SCHEMA, GraphEntry, Manifest, Source, Variant
@@ -53,6 +53,7 @@ def export(
     calibrate: Any = None,
     texts: Sequence[str] | None = None,
     labelled: Labelled | None = None,
+    budgets: Mapping[str, float] | None = None,
     labels: Sequence[str] = (),
     templates: Sequence[str] = (),
     revision: str | None = None,
@@ -70,6 +71,7 @@ def export(
         half measures the error (all do both below 16)
     texts: captions like those to come; without them the scales of a text graph come from everyday ones
     labelled: pictures with known answers; the variants' accuracy is measured on them
+    budgets: in place of the family's own, such as {"cosine": 0.995}; a variant outside is used only when asked for
     labels, templates: what a classifier is made of when its user names none; kept in the bundle
     license: an SPDX expression; by default what the model card says
     note: what else a user should know of the weights
@@ -86,7 +88,7 @@ def export(
         checkpoint = resolve(source, revision, license)
         kind_of(checkpoint)
         refuse_pickle(checkpoint)
-        recipe = read(checkpoint)
+        recipe = with_budgets(read(checkpoint), budgets or {})
         steps.step()
         variants, files = _graphs(recipe, wanted, _material(calibrate, texts, labelled), steps)
         manifest = Manifest(

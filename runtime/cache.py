@@ -87,6 +87,21 @@ class Cache:
             if flight.value is not None:
                 return dict(flight.value)
 
+    def find(self, key: bytes) -> dict[str, Array] | None:
+        """What is kept under `key`, for a driver that shares runs by itself and keeps what they gave by `keep`."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                self._misses += 1
+                return None
+            self._kept.move_to_end(key)
+            self._hits += 1
+            return dict(found[0])
+
+    def keep(self, key: bytes, value: Value) -> None:
+        """Keep what a run gave; its arrays become read-only."""
+        self._keep(key, frozen(value))
+
     @property
     def counts(self) -> Counts:
         """Hits, misses, evictions and what is held, all of one moment."""
@@ -105,7 +120,7 @@ class Cache:
 
     def _fly(self, key: bytes, flight: _Flight, make: Callable[[], Value]) -> dict[str, Array]:
         try:
-            value = _frozen(make())
+            value = frozen(make())
             flight.value = value
             self._keep(key, value)
         except Exception as error:
@@ -122,6 +137,8 @@ class Cache:
         if nbytes > self.budget_bytes:
             return
         with self._lock:
+            if key in self._kept:
+                return
             self._kept[key] = value, nbytes
             self._nbytes += nbytes
             while self._nbytes > self.budget_bytes:
@@ -155,7 +172,8 @@ def complete(call: Call, runs_with: Mapping[str, Any], tenant: str = "") -> byte
     return digest.digest()
 
 
-def _frozen(value: Value) -> Value:
+def frozen(value: Value) -> Value:
+    """A copy of the dict; its arrays, the same ones, are read-only from now on."""
     for array in value.values():
         if isinstance(array, np.ndarray):
             array.flags.writeable = False

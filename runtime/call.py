@@ -35,7 +35,8 @@ class Call:
 
     key: gives bytes that stand for the inputs' content, if the outputs are worth keeping. Hashing a picture can take
     longer than preparing it, so only a driver that caches asks. It completes the key with the model's and the
-    preprocessing's digest, so that equal bytes of another model never meet.
+    preprocessing's digest, so that equal bytes of another model never meet. Outputs of a call with a key may be shared
+    with whoever asks the same, so a driver may make them read-only.
     """
 
     __slots__ = ("graph", "inputs", "key")

@@ -29,7 +29,9 @@ SaccadeError                     exit  http
 └── EnvironmentTrouble              3   503   the machine, not the request
     ├── MissingExtra                3   503   a library that an extra of saccade brings
     ├── EngineError                 3   503   no back end can run the graph, or one failed
-    │   └── BadOutput               3   500   an engine returned NaN or arrays of a wrong shape
+    │   ├── BadOutput               3   500   an engine returned NaN or arrays of a wrong shape
+    │   ├── Quarantined             3   503   an engine did so too often, and no other passes the golden check
+    │   └── OutOfMemory             3   503   the device or the host has no memory for a run or an engine
     ├── MemoryBudget                3   503   engines that do not fit into the byte budget
     ├── NoSpace                     3   507   the disk is full or not writable
     └── Offline                     3   503   the model hub cannot be reached
@@ -244,6 +246,14 @@ class BadOutput(EngineError):
     """An engine returned something that cannot be its graph's output: a missing array, a wrong shape, NaN."""
 
     http_status = 500
+
+
+class Quarantined(EngineError):
+    """An engine gave bad outputs too often, and no other that passes the golden check can take its place."""
+
+
+class OutOfMemory(EngineError):
+    """No memory on device or host: for a run of one call alone, or for an engine, even after others were evicted."""
 
 
 class MemoryBudget(EnvironmentTrouble):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from saccade.runtime.engines import Engine
-from saccade.runtime.errors import Closed, MemoryBudget, SettingsError
+from saccade.runtime.errors import Closed, MemoryBudget, OutOfMemory, SettingsError
 from saccade.runtime.spec import Array, GraphSpec
 
 GUESS = 1.3
@@ -25,8 +25,9 @@ GUESS = 1.3
 class Resident:
     """An engine that comes and goes. Looks like any other; the first call after an eviction opens it again."""
 
-    def __init__(self, memory: Memory, name: str, spec: GraphSpec, nbytes: int, opener: Callable[[], Engine]):
-        self.memory, self.name, self.spec, self.nbytes, self.opener = memory, name, spec, nbytes, opener
+    def __init__(self, memory: Memory, name: str, spec: GraphSpec, file_bytes: int, opener: Callable[[], Engine]):
+        self.memory, self.name, self.spec, self.opener = memory, name, spec, opener
+        self.file_bytes, self.nbytes = file_bytes, int(file_bytes * GUESS)
         self.engine: Engine | None = None
         self.loading = threading.Lock()
         self.flying, self.opened, self.runs = 0, 0, 0
@@ -48,7 +49,7 @@ class Resident:
         try:
             return {**engine.about, "resident_bytes": self.nbytes, "opened": self.opened}
         finally:
-            self.memory.end(self)
+            self.memory.end(self, runs=0)
 
     def close(self) -> None:
         """Give the memory back for good."""
@@ -83,7 +84,7 @@ class Memory:
 
     def adopt(self, name: str, spec: GraphSpec, file_bytes: int, opener: Callable[[], Engine]) -> Resident:
         """A Resident for an engine that `opener` opens. Nothing is opened yet."""
-        made = Resident(self, name, spec, int(file_bytes * GUESS), opener)
+        made = Resident(self, name, spec, file_bytes, opener)
         with self._changed:
             self._all.append(made)
         return made
@@ -131,14 +132,23 @@ class Memory:
             self.end(resident)
             raise
 
-    def end(self, resident: Resident) -> None:
-        """One run less in flight."""
+    def end(self, resident: Resident, runs: int = 1) -> None:
+        """One use less in flight, which was so many runs."""
         with self._changed:
             resident.flying -= 1
-            resident.runs += 1
+            resident.runs += runs
             resident.used = self.clock()
             self._retire(resident)
             self._changed.notify_all()
+
+    def free(self, keep: Resident | None = None) -> int:
+        """Evict whatever is idle and not pinned, but for `keep`; the bytes that were resident of it."""
+        with self._changed:
+            before = self.used_bytes
+            for resident in [r for r in self._all if r.engine and not r.pinned and not r.flying and r is not keep]:
+                self._evict(resident)
+            self._changed.notify_all()
+            return before - self.used_bytes
 
     def drop(self, resident: Resident) -> None:
         """Forget it; a run in flight ends on the engine it has."""
@@ -157,18 +167,30 @@ class Memory:
             resident.reserved = True
         before = self._rss()
         try:
-            engine = resident.opener()
+            engine = self._opened(resident)
         except BaseException:
             with self._changed:
                 resident.reserved = False
                 self._changed.notify_all()
             raise
         with self._changed:
-            # The growth of the whole process is an upper bound when others open beside; the file's size a lower one.
-            resident.nbytes = max(int(resident.nbytes / GUESS), min(self._rss() - before, 4 * resident.nbytes))
+            # The growth of the whole process is an upper bound when others open beside, the file's size a lower one.
+            # One that is opened again may lie where it lay, so that nothing grows.
+            least = resident.nbytes if resident.opened else resident.file_bytes
+            most = int(4 * GUESS * resident.file_bytes)
+            resident.nbytes = max(least, min(self._rss() - before, most))
             resident.engine, resident.opened = engine, resident.opened + 1
             resident.since = resident.used = self.clock()
             self._trim(keep=resident)
+
+    def _opened(self, resident: Resident) -> Engine:
+        """A new engine. Where there is no memory for it, idle ones go, and it is tried once more."""
+        try:
+            return resident.opener()
+        except (OutOfMemory, MemoryError):
+            if not self.free(keep=resident):
+                raise
+        return resident.opener()
 
     def _make_room(self, wanted: Resident) -> None:
         """Evict what is idle until `wanted` fits; wait for what is in flight. Raises MemoryBudget."""

@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from types import GeneratorType, TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from saccade.runtime.call import Graph, Pipeline
 from saccade.runtime.engines import Engine, Engines
@@ -26,7 +26,8 @@ from saccade.runtime.scheduling.board import Board
 from saccade.runtime.scheduling.driver import Driver, too_late
 from saccade.runtime.scheduling.foresight import START
 from saccade.runtime.scheduling.journal import Journal
-from saccade.runtime.scheduling.policy import NEVER, Policy
+from saccade.runtime.scheduling.owners import Owners
+from saccade.runtime.scheduling.policy import NEVER, Policy, Terms
 from saccade.runtime.scheduling.request import Chore, Request
 from saccade.runtime.scheduling.view import View
 
@@ -54,10 +55,9 @@ class Scheduler:
         **policy: Any,
     ):
         self.policy = Policy.of(**policy)
-        self._homes: dict[Graph, Callable[[Graph], Engine]] = {}
-        self._engines = engines
+        self._owners = Owners(engines)
         self._clock, self._threads = clock, threads
-        self._driver = Driver(functools.partial(_engine, self._homes, engines), self.policy, clock)
+        self._driver = Driver(self._owners.engine, self._owners.distrust, self.policy, clock)
         self._board = self._driver.board
         for model in models:
             self._adopt(model)
@@ -73,6 +73,7 @@ class Scheduler:
         priority: int = 0,
         deadline_ms: float | None = None,
         stream: str = "",
+        tenant: str = "",
     ) -> Request:
         """Start a pipeline and give the future of its result. Returns before any engine runs.
 
@@ -81,18 +82,13 @@ class Scheduler:
         deadline_ms: from now; a request that cannot be done by then ends with DeadlineExceeded as soon as that is known
         stream: a name that makes the request latest-wins: a newer one of that name takes its place while it waits, and
             it ends with Superseded. Results of a stream come in order; a stream belongs to one method of one model.
+        tenant: whose request it is: calls with equal keys share runs and what a cache keeps only within a tenant, so
+            nobody can learn from a fast answer what others have asked. Streams are the tenant's own, too.
         Raises QueueFull, with an estimate of when to try again, Closed, or InputError for arguments that mean nothing.
         """
-        return self._send(pipeline, priority, deadline_ms, stream, waits=False)
+        return self._send(pipeline, priority, deadline_ms, stream, tenant)
 
-    def call(
-        self,
-        pipeline: Pipeline[Any],
-        *,
-        priority: int = 0,
-        deadline_ms: float | None = None,
-        stream: str = "",
-    ) -> Any:
+    def call(self, pipeline: Pipeline[Any], **terms: Unpack[Terms]) -> Any:
         """`submit` and wait: the result itself.
 
         As long as nothing else is open, this thread does all of it and no other is woken.
@@ -101,34 +97,24 @@ class Scheduler:
         if asyncio._get_running_loop() is not None:
             pipeline.close()
             raise InputError("[scheduler] call() would block the event loop", hint="await scheduler.run(…)")
-        request = self._send(pipeline, priority, deadline_ms, stream, waits=True)
+        request = self._send(pipeline, **terms, waits=True)
         try:
             return request.result()
         except BaseException:
             request.cancel()  # such as KeyboardInterrupt; one that has ended stays as it is
             raise
 
-    async def run(
-        self,
-        pipeline: Pipeline[Any],
-        *,
-        priority: int = 0,
-        deadline_ms: float | None = None,
-        stream: str = "",
-    ) -> Any:
+    async def run(self, pipeline: Pipeline[Any], **terms: Unpack[Terms]) -> Any:
         """`submit` for asyncio: the result itself. No step of the pipeline runs on the event loop's thread.
 
         Cancelling the task cancels the request.
         """
-        return await asyncio.wrap_future(
-            self.submit(pipeline, priority=priority, deadline_ms=deadline_ms, stream=stream)
-        )
+        return await asyncio.wrap_future(self.submit(pipeline, **terms))
 
-    def model(self, model: Model, *, priority: int = 0, deadline_ms: float | None = None, stream: str = "") -> View:
+    def model(self, model: Model, **terms: Unpack[Terms]) -> View:
         """The model's methods, giving futures: `scheduler.model(clip).classify(picture, labels).result()`."""
         self._adopt(model)
-        submit = functools.partial(self.submit, priority=priority, deadline_ms=deadline_ms, stream=stream)
-        return View(submit, model.pipeline)
+        return View(functools.partial(self.submit, **terms), model.pipeline)
 
     def warm_up(self, *models: Model, seconds: float = 5.0) -> None:
         """Open every engine and measure batch sizes, so that neither the first requests nor admission have to guess.
@@ -147,6 +133,11 @@ class Scheduler:
     def journal(self) -> Journal:
         """How requests ended so far; `journal.counts()` is a copy."""
         return self._board.journal
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds that the longest engine run under way has taken so far: far above the usual, its engine hangs."""
+        return self._driver.stalled_s
 
     def turn(self) -> bool:
         """Do one thing that is due, in this thread; False if nothing is. For schedulers without threads."""
@@ -189,16 +180,28 @@ class Scheduler:
         return f"Scheduler({self.journal.counts()})"
 
     def _adopt(self, model: Model) -> None:
-        for graph in model.pipeline.graphs:
-            self._homes[graph] = model.engines
+        self._owners.adopt(model)
+        if model.cache is not None:
+            self._board.caches.update(dict.fromkeys(model.pipeline.graphs, model.cache))
 
-    def _send(self, pipeline: Any, priority: int, deadline_ms: float | None, stream: str, *, waits: bool) -> Request:
+    def _send(
+        self,
+        pipeline: Any,
+        priority: int = 0,
+        deadline_ms: float | None = None,
+        stream: str = "",
+        tenant: str = "",
+        *,
+        waits: bool = False,
+    ) -> Request:
         """Enter a request and begin it. waits: its caller will be in result() next, and help."""
         now = self._clock()
         try:
             deadline = self._check(pipeline, priority, deadline_ms, stream, now)
+            if tenant:
+                stream = _named(tenant, stream)
             request = Request(self._driver, pipeline, now, priority, deadline, stream)
-            request.helped = waits
+            request.helped, request.tenant = waits, tenant
             started, replaced = self._accept(request, now)
         except BaseException:
             if type(pipeline) is GeneratorType and not pipeline.gi_suspended and not pipeline.gi_running:
@@ -271,13 +274,11 @@ class Scheduler:
         )
 
 
-def _engine(
-    homes: dict[Graph, Callable[[Graph], Engine]], others: Callable[[Graph], Engine] | None, graph: Graph
-) -> Engine:
-    home = homes.get(graph, others)
-    if home is None:
-        raise InputError(f"[{graph.name}] the scheduler does not have its model", hint="give it: Scheduler(model, …)")
-    return home(graph)
+def _named(tenant: Any, stream: str) -> str:
+    """The name of a tenant's stream. Raises InputError."""
+    if type(tenant) is not str:
+        raise InputError(f"[scheduler] tenant: expected a name, got {tenant!r}", hint="such as a customer's id")
+    return f"{tenant}\0{stream}" if stream else ""
 
 
 def _crews(board: Board) -> tuple[Any, ...]:

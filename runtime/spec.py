@@ -77,6 +77,8 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The contract of one graph.
 
     batch: the dim along which calls may merge; empty if none may
+    items: the dim of what is asked of a row, each answered by itself, such as the prompts of one picture: calls may
+        also merge along it if their inputs without it are the same; empty if none may
     limits: for a named dim, its smallest and largest size
     """
 
@@ -85,6 +87,7 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: str = ""
     pads: tuple[Padding, ...] = ()
     limits: dict[str, tuple[int, int]] = {}
+    items: str = ""
 
     def __post_init__(self) -> None:
         names = [t.name for t in (*self.inputs, *self.outputs)]
@@ -93,12 +96,14 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.inputs or not self.outputs:
             raise ValueError("a graph has at least one input and one output")
         known = {dim for t in self.inputs for dim in t.dims if isinstance(dim, str)}
-        for dim in [self.batch] * bool(self.batch) + [pad.dim for pad in self.pads] + list(self.limits):
+        for dim in [*filter(None, (self.batch, self.items)), *(pad.dim for pad in self.pads), *self.limits]:
             if dim not in known:
                 raise ValueError(f"dim {dim!r} is in no input")
         for low, high in self.limits.values():
             if not 0 <= low <= high:
                 raise ValueError(f"limits {low}..{high} are not in order")
+        if self.items:
+            self._check_items()
 
     def check(self, inputs: Mapping[str, Array], graph: str = "graph") -> dict[str, int]:
         """The size of each named dim, once every input has been found to fit.
@@ -127,6 +132,14 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return {t.name: tuple(sizes[d] if isinstance(d, str) else d for d in t.dims) for t in self.outputs}
         except KeyError:
             return None
+
+    def _check_items(self) -> None:
+        if self.items == self.batch:
+            raise ValueError(f"items: {self.items} is the batch axis")
+        if any(t.dims.count(self.items) != 1 for t in self.outputs):
+            raise ValueError(f"items: an output does not have {self.items} once")
+        if any(t.dims.count(self.items) > 1 for t in self.inputs) or all(self.items in t.dims for t in self.inputs):
+            raise ValueError(f"items: no input is without {self.items}, or one has it twice")
 
     def _refuse_names(self, inputs: Mapping[str, Array], graph: str) -> None:
         want = [t.name for t in self.inputs]

@@ -54,7 +54,7 @@ def _decoder_spec() -> GraphSpec:
         TensorSpec("iou", "float32", ("B", "P", 4)),
     )
     prompts = Padding("P", {"points": 0, "labels": -2, "mask": 0, "has_mask": 0})
-    return GraphSpec(inputs, outputs, "B", (Padding("N", {"points": 0, "labels": -2}), prompts))
+    return GraphSpec(inputs, outputs, "B", (Padding("N", {"points": 0, "labels": -2}), prompts), items="P")
 
 
 def _encoder() -> bytes:

@@ -160,10 +160,15 @@ void candidates_agree(unsigned seed, int count) {
         Problem split = problem;
         split.request.parallel.run = backwards;
         split.request.parts = 2 + i % 3;
+        int64_t threads = 3;
+        Problem beside = split;
+        beside.request.parallel = {saccade_threads, &threads};
         for (int c = 0; const char* name = saccade_mask_decode_candidate(c); ++c) {
             if (*saccade_mask_decode_unusable(c)) continue;
             expect(run(name, problem) == expected, std::string(name) + " differs" + where);
             expect(run(name, split) == expected, std::string(name) + " in parts differs" + where);
+            if (i % 4 == 0)
+                expect(run(name, beside) == expected, std::string(name) + " on three threads differs" + where);
         }
     }
     digest.print();

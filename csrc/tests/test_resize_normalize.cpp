@@ -96,6 +96,10 @@ void candidates_agree(unsigned seed, int count) {
             split.request.parallel.run = backwards;
             split.request.parts = 2 + i % 5;
             expect(run(name, split) == expected, std::string(name) + " in parts differs" + where);
+            if (i % 4) continue;
+            int64_t threads = 3;
+            split.request.parallel = {saccade_threads, &threads};
+            expect(run(name, split) == expected, std::string(name) + " on three threads differs" + where);
         }
     }
     digest.print();

@@ -146,6 +146,7 @@ def decoder_graph(module: Any, side: int, seen: tuple[TensorSpec, ...], trained:
             Padding("N", {"points": 0, "labels": -2}),
             Padding("P", {"points": 0, "labels": -2, "mask": 0, "has_mask": 0}),
         ),
+        items="P",
     )
     rng = np.random.default_rng(0)
     return GraphRecipe(

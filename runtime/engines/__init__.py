@@ -9,6 +9,7 @@ A back end has `unusable(entry, variant, options) -> reason`, empty if it can ru
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +20,7 @@ import msgspec
 
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import Graph
-from saccade.runtime.errors import Closed, EngineError, MissingExtra, SettingsError
+from saccade.runtime.errors import Closed, EngineError, MissingExtra, OutOfMemory, SettingsError
 from saccade.runtime.manifest import PRECISIONS, GraphEntry, Variant
 from saccade.runtime.settings import setting
 from saccade.runtime.spec import Array, GraphSpec
@@ -112,6 +113,16 @@ class Engine(Protocol):
         """Give the memory back. A call afterwards raises Closed."""
 
 
+_NO_MEMORY = re.compile(r"failed to allocate memory|out of memory|bad_alloc|bad allocation|cudaErrorMemoryAlloc", re.I)
+
+
+def failed(graph: str, library: str, text: str, *, hint: str) -> EngineError:
+    """The typed error for what a library said: OutOfMemory where it means that, else EngineError."""
+    if _NO_MEMORY.search(text):
+        return OutOfMemory(f"[{graph}] {library}: {text}", hint="send less at once, or give `Memory` a smaller budget")
+    return EngineError(f"[{graph}] {library}: {text}", hint=hint)
+
+
 Opener = Callable[[Graph], Engine]
 
 
@@ -186,6 +197,7 @@ class Engines:
         memory: Memory | None = None,
     ):
         self.options, self.memory = options, memory
+        self.distrusted: dict[Graph, set[tuple[str, str]]] = {}  # by runtime/quarantine.py
         self.opener: Opener = opener or (lambda graph: open_engine(graph.bundle, graph.name, options))
         self._opened: dict[Graph, Engine] = {}
         self._lock = threading.Lock()
@@ -217,15 +229,19 @@ class Engines:
         A call that runs meanwhile ends on the engine that it began on, which is given back behind it.
         """
         self.opener = opener
-        for graph, engine in list(self._opened.items()):
-            if self.memory is not None:
-                self.memory.renew(engine, partial(opener, graph))  # type: ignore[arg-type]
-                continue
-            made = opener(graph)
-            with self._lock:
-                if self._closed:
-                    made.close()
-                    return
+        for graph in list(self._opened):
+            self.replace(graph, opener)
+
+    def replace(self, graph: Graph, opener: Opener) -> None:
+        """The same for one graph."""
+        if self.memory is not None:
+            self.memory.renew(self._opened[graph], partial(opener, graph))  # type: ignore[arg-type]
+            return
+        made = opener(graph)
+        with self._lock:
+            if self._closed:
+                made.close()
+            else:
                 self._opened[graph] = made  # the old one is not closed: somebody may be about to call it
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from saccade.runtime.engines import failed
 from saccade.runtime.errors import Closed, EngineError, MissingExtra, SaccadeError
 from saccade.runtime.hardware import cores
 from saccade.runtime.spec import Array
@@ -64,7 +65,7 @@ class Engine:
             raise
         except Exception as error:
             text = " ".join(str(error).replace(f"{bundle.path}{os.sep}", "").split())[-300:]
-            raise EngineError(f"[{graph}] openvino: {text}", hint=_HINT) from error
+            raise failed(graph, "openvino", text, hint=_HINT) from error
         bundle.confirm()
         self._refuse_other_names(bundle)
         self._requests = threading.local()
@@ -94,7 +95,7 @@ class Engine:
         try:
             found = request.infer(feeds, share_inputs=True)
         except Exception as error:
-            raise EngineError(f"[{self.graph}] openvino: {' '.join(str(error).split())[-300:]}", hint=_HINT) from error
+            raise failed(self.graph, "openvino", " ".join(str(error).split())[-300:], hint=_HINT) from error
         return {name: found[name] for name in self._outputs}
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ journal   how every request ended
 board     all of that under one lock
 crew      threads that wait for work
 steps     advances pipelines until they wait
+faults    what follows from bad outputs and from a lack of memory
 runs      puts a batch through its engine
 driver    begins and ends requests, does the board's jobs
 """

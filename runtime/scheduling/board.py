@@ -14,29 +14,36 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from saccade.runtime.cache import Cache
 from saccade.runtime.call import Graph
 from saccade.runtime.scheduling.crew import Crew
 from saccade.runtime.scheduling.foresight import Foresight
 from saccade.runtime.scheduling.journal import Journal
-from saccade.runtime.scheduling.lane import Group, Lane
+from saccade.runtime.scheduling.lane import Choice, Group, Lane
 from saccade.runtime.scheduling.line import Line
 from saccade.runtime.scheduling.policy import NEVER, Policy
 from saccade.runtime.scheduling.request import Chore, Join, Member, Pending, Request, Sink, Ticket
 from saccade.runtime.scheduling.streams import Streams
+from saccade.runtime.scheduling.times import Times
 
 if TYPE_CHECKING:
     from saccade.runtime.scheduling.request import Generated
 
+_NOTHING = Choice(1, Times(1), [])
 _GRAIN_S = 0.002  # deadlines are looked at no more often
 
 
 class Batch:
-    """One engine run to be. late: requests found hopeless while it was put together."""
+    """One engine run to be.
 
-    __slots__ = ("group", "late", "tickets")
+    joined: its calls share inputs and run along their items
+    late: requests found hopeless while it was put together
+    """
 
-    def __init__(self, group: Group, tickets: list[Ticket], late: list[Request]):
-        self.group, self.tickets, self.late = group, tickets, late
+    __slots__ = ("group", "joined", "late", "tickets")
+
+    def __init__(self, group: Group, tickets: list[Ticket], late: list[Request], *, joined: bool = False):
+        self.group, self.tickets, self.late, self.joined = group, tickets, late, joined
 
 
 class Late(list[Request]):
@@ -44,7 +51,7 @@ class Late(list[Request]):
 
 
 class Board:
-    """The scheduler's state. running: engine runs under way."""
+    """The scheduler's state. running: engine runs under way; caches: what keeps the answers of calls with a key."""
 
     def __init__(self, policy: Policy, clock: Callable[[], float], run: Callable[[Any], None]):
         self.policy, self.clock = policy, clock
@@ -55,6 +62,7 @@ class Board:
         self.running = self.number = 0
         self.closing = False
         self.lanes: dict[Graph, Lane] = {}
+        self.caches: dict[Graph, Cache] = {}
         self._ready: list[tuple[float, int, int, Group]] = []
         self._posts = 0
         self._chores: Line[Chore] = Line()
@@ -73,6 +81,7 @@ class Board:
         """Let a call wait for its engine."""
         group = ticket.group
         group.line.push(ticket)
+        group.meet(ticket)
         posted = group.posted
         if posted is None:
             group.since = ticket.since
@@ -176,11 +185,14 @@ class Board:
         for member in join.members:
             self.drop(member, closing)
 
-    def finished(self, group: Group, rows: int, seconds: float) -> None:
-        """An engine run of so many rows is over."""
+    def finished(self, group: Group, rows: int, seconds: float, *, joined: bool = False, lone: bool = True) -> None:
+        """An engine run of so many rows is over. lone: of one call, the smallest of either kind."""
         self.running -= 1
         if rows:
-            group.times.add(rows, seconds)
+            if not joined:
+                group.times.add(rows, seconds)
+            if joined or (lone and group.joined.cap > 1):
+                group.joined.add(rows, seconds)
             self.journal.runs += 1
             self.journal.rows += rows
             self.journal.busy_s += seconds
@@ -206,24 +218,46 @@ class Board:
         """The group's next run, without those that cannot be in time."""
         line, late = group.line, []
         batch: list[Ticket] = []
-        want = group.want()
-        while (head := line.head()) is not None and head.deadline != NEVER:
+        chosen = _NOTHING
+        while (head := line.head()) is not None:
+            chosen = group.next(head)
+            if head.deadline == NEVER:
+                break
             line.pop()
-            fits = self._fitting(group, head, want, now)
+            fits = self._fitting(group, head, chosen, now)
             if fits:
-                batch, want = [head], fits
+                batch, chosen = [head], chosen._replace(rows=fits)
                 break
             group.lane.flights.leave(head)  # or another call could still come on board
+            group.part(head)
             late += [sink.request for sink in head.sinks()]
-            want = group.want()
-        line.take(want, batch)
+        joined = self._join(group, chosen, batch)
+        if not joined:
+            line.take(chosen.rows, batch)
+        for ticket in batch:
+            group.part(ticket)
         if (head := line.head()) is not None:
             group.since = min(now, head.since)
             self._post(group, head.rank, head.number)
-        return Batch(group, batch, late) if batch or late else None
+        return Batch(group, batch, late, joined=joined) if batch or late else None
 
-    def _fitting(self, group: Group, ticket: Ticket, want: int, now: float) -> int:
-        """The largest run, up to `want` rows, that is done in time for the call that would lead it; 0 if none is."""
+    def _join(self, group: Group, chosen: Choice, batch: list[Ticket]) -> bool:
+        """Take the calls that share the first one's inputs, as many as should run together; False if none does."""
+        if not chosen.mates:
+            return False
+        if not batch and (head := group.line.pop()) is not None:
+            batch.append(head)
+        left = chosen.rows - sum([ticket.rows for ticket in batch])
+        for mate in chosen.mates:
+            if mate.rows <= left:
+                group.line.claim(mate)
+                batch.append(mate)
+                left -= mate.rows
+        return len(batch) > 1
+
+    def _fitting(self, group: Group, ticket: Ticket, chosen: Choice, now: float) -> int:
+        """The largest run, up to the chosen one, that is done in time for the call that would lead it; 0 if none is."""
+        want, times = chosen.rows, chosen.times
         slack, following = ticket.deadline - now, group.line.head()
         if slack <= 0:
             return 0
@@ -233,7 +267,7 @@ class Board:
         crowded = following is not None and following.sink.request.priority <= request.priority
         crowded = crowded and group.line.rows >= want
         rows = max(want, ticket.rows)
-        while (expected := group.times.expected(rows)) is not None and expected[1] + to_be_safe > slack:
+        while (expected := times.expected(rows)) is not None and expected[1] + to_be_safe > slack:
             if rows == ticket.rows or crowded:
                 hopeless = expected[0] + at_best > slack
                 return 0 if hopeless or following is not None else rows
@@ -256,4 +290,5 @@ class Board:
             pending.group.lane.flights.leave(pending)
             if not pending.taken:
                 pending.group.line.drop(pending)
+                pending.group.part(pending)
                 pending.inputs = None

@@ -19,6 +19,7 @@ from saccade.runtime.engines import Engine
 from saccade.runtime.errors import DeadlineExceeded
 from saccade.runtime.scheduling.answer import Answer
 from saccade.runtime.scheduling.board import Batch, Board, Late
+from saccade.runtime.scheduling.faults import Distrust
 from saccade.runtime.scheduling.policy import Policy
 from saccade.runtime.scheduling.request import Chore, Join, Request, Slot, Ticket
 from saccade.runtime.scheduling.runs import Runs
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 class Driver:
     """Moves requests on. It owns the board, and through it the threads."""
 
-    def __init__(self, engine_of: Callable[[Graph], Engine], policy: Policy, clock: Callable[[], float]):
+    def __init__(
+        self, engine_of: Callable[[Graph], Engine], distrust: Distrust, policy: Policy, clock: Callable[[], float]
+    ):
         self.board = Board(policy, clock, self.run)
         self._clock, self._policy = clock, policy
-        self._runs = Runs(engine_of, policy, self.board)
+        self._runs = Runs(engine_of, policy, self.board, distrust)
         self._steps = Steps(self.board, self._runs, self.end, self._close)
 
     def run(self, job: Batch | Chore | Late) -> None:
@@ -56,6 +59,11 @@ class Driver:
             if not request.dead:
                 request.pending = Chore(request, None, (), self._clock())
                 self.board.chore(request.pending)
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds that the longest engine run under way has taken so far."""
+        return max([self._clock() - since for since in list(self._runs.since.values())], default=0.0)
 
     def measure(self, graph: Graph, inputs: Mapping[str, Array], seconds: float) -> None:
         """Measure runs of one call and of several together, in this thread."""

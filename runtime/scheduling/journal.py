@@ -23,11 +23,12 @@ class Journal:
 
     sent: requests accepted; refused: those that QueueFull turned away, which are not among them
     runs, rows: engine runs and the rows in them; bad: runs whose outputs had a wrong shape or NaN
+    quarantined: how often an engine had too many of those
     busy_s: seconds that engines ran
     """
 
     def __init__(self) -> None:
-        self.sent = self.refused = self.runs = self.rows = self.bad = 0
+        self.sent = self.refused = self.runs = self.rows = self.bad = self.quarantined = 0
         self.busy_s = 0.0
         self.ends = dict.fromkeys(ENDS, 0)
         self._recent: deque[tuple[int, str, str, float]] = deque(maxlen=RECENT)
@@ -53,5 +54,6 @@ class Journal:
 
     def counts(self) -> dict[str, Any]:
         """The counts as one dict."""
-        more = {"runs": self.runs, "rows": self.rows, "bad": self.bad, "busy_s": round(self.busy_s, 6)}
-        return {"sent": self.sent, "open": self.open, **self.ends, "refused": self.refused, **more}
+        runs = {"runs": self.runs, "rows": self.rows, "bad": self.bad, "quarantined": self.quarantined}
+        ends = {**self.ends, "refused": self.refused}
+        return {"sent": self.sent, "open": self.open, **ends, **runs, "busy_s": round(self.busy_s, 6)}

@@ -74,6 +74,12 @@ class Line(Generic[W]):
             self.rows -= item.rows
         return item
 
+    def claim(self, item: W) -> None:
+        """Take one that waits out of turn."""
+        item.taken = True
+        self.count -= 1
+        self.rows -= item.rows
+
     def take(self, want: int, batch: list[W]) -> None:
         """Add who is next to `batch`, in order, as long as its rows do not exceed `want`; at least one."""
         rows = sum([item.rows for item in batch])

@@ -1,6 +1,7 @@
 """Layout: how calls of one graph become one run, and its outputs their answers again.
 
     inputs ── pad ── concatenate along the batch axis ──▶ engine ──▶ cut ── copy ── each caller's outputs
+                     or, of one picture, along its items
 
 Works on whatever np.concatenate takes, so CuPy arrays stay on their device.
 """
@@ -23,12 +24,14 @@ class Layout:
 
     refusal: why calls of this graph never merge; empty if they may
     pads: the dims that may be padded: each input that has one has a value for it
+    shared: the inputs without the spec's items; calls in which they are the same arrays may be joined
     """
 
     def __init__(self, spec: GraphSpec):
         self.spec = spec
         self.refusal = _refusal(spec)
         self.pads: dict[str, Padding] = {}
+        self.shared: tuple[str, ...] = ()
         if self.refusal:
             return
         self.pads = {
@@ -36,6 +39,8 @@ class Layout:
             for pad in spec.pads
             if pad.dim != spec.batch and all(t.name in pad.values for t in spec.inputs if pad.dim in t.dims)
         }
+        if spec.items:
+            self.shared = tuple(t.name for t in spec.inputs if spec.items not in t.dims)
         self._rows = {t.name: t.dims.index(spec.batch) for t in (*spec.inputs, *spec.outputs)}
 
     def gather(self, parts: Sequence[tuple[Mapping[str, Array], Sizes]], rows: int, to: Sizes) -> dict[str, Array]:
@@ -60,6 +65,36 @@ class Layout:
             cut = {}
             for t in self.spec.outputs:
                 where = [slice(start, stop) if d == self.spec.batch else slice(bounds.get(str(d))) for d in t.dims]
+                cut[t.name] = outputs[t.name][tuple(where)].copy()
+            answers.append(cut)
+            start = stop
+        return answers
+
+    def join(self, parts: Sequence[tuple[Mapping[str, Array], Sizes]], to: Sizes) -> dict[str, Array]:
+        """The inputs of one run of calls whose shared inputs are the same: those once, the items one behind the other.
+
+        to: the size of each padded dim in the run, but for the items themselves
+        """
+        made = {}
+        for tensor in self.spec.inputs:
+            arrays = [inputs[tensor.name] for inputs, _ in parts]
+            for dim in to:
+                if dim in tensor.dims:
+                    arrays = [
+                        _padded(a, tensor.dims.index(dim), to[dim], self.pads[dim].values[tensor.name]) for a in arrays
+                    ]
+            own = self.spec.items in tensor.dims
+            made[tensor.name] = np.concatenate(arrays, tensor.dims.index(self.spec.items)) if own else arrays[0]
+        return made
+
+    def part(self, outputs: Outputs, parts: Sequence[Sizes]) -> list[Outputs]:
+        """Each joined call's outputs, copied, without padding."""
+        answers, start, items = [], 0, self.spec.items
+        for sizes in parts:
+            stop = start + sizes[items]
+            cut = {}
+            for t in self.spec.outputs:
+                where = [slice(start, stop) if d == items else slice(sizes.get(str(d))) for d in t.dims]
                 cut[t.name] = outputs[t.name][tuple(where)].copy()
             answers.append(cut)
             start = stop

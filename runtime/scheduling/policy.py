@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
 from saccade.runtime.errors import SettingsError
 
 NEVER = math.inf
+
+
+class Terms(TypedDict, total=False):
+    """What a request may ask for, as Scheduler.submit says."""
+
+    priority: int
+    deadline_ms: float | None
+    stream: str
+    tenant: str
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,6 +34,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: engine runs side by side; one is right when an engine uses every core
     hosts: threads for `Work`
     nan: let NaN in outputs pass instead of failing the request
+    quarantine: bad outputs (NaN, a wrong shape) of finite inputs after which an engine gives way to another that passes
+        the golden check, or its graph is refused; 0 for never
     """
 
     merge: bool = True
@@ -36,6 +47,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
     hosts: int = 2
     nan: bool = False
+    quarantine: int = 3
 
     @classmethod
     def of(cls, **chosen: Any) -> Policy:
@@ -48,6 +60,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("max_batch", "max_open", "workers", "hosts", "patience_ms"):
             if not 0 < getattr(policy, name) < NEVER:
                 raise SettingsError(f"[scheduler] {name}: {getattr(policy, name)}", hint="a number above 0")
+        if policy.quarantine < 0:
+            raise SettingsError(f"[scheduler] quarantine: {policy.quarantine}", hint="a count, 0 for never")
         if not 0 <= policy.max_delay_ms < NEVER:
             raise SettingsError(f"[scheduler] max_delay_ms: {policy.max_delay_ms}", hint="milliseconds, 0 for no delay")
         if list(policy.batches) != sorted(set(policy.batches)) or any(size < 1 for size in policy.batches):

@@ -39,6 +39,7 @@ class Request(Answer):
     pending: Pending | None = None
     helped = False  # the thread in result() does the next step: wake nobody
     age_ms: float | None = None
+    tenant = ""  # whose it is: nothing that was computed for one is given to another
     served_s = 0.0  # in engine runs and work, waiting left out
     trail: list[tuple[Any, float]] | None = None  # stages met and served_s there, if foresight learns from it
 
@@ -122,18 +123,22 @@ class Ticket:
 
     rows: along the batch axis; since: when it came
     others: further sinks, when calls with equal keys share this run
+    kept: the name under which a cache keeps the answer
+    share: stands for the inputs that it may have in common with others of its group, while it waits
     """
 
     __slots__ = (
         "dead",
         "group",
         "inputs",
+        "kept",
         "key",
         "number",
         "others",
         "rank",
         "rows",
         "shape",
+        "share",
         "since",
         "sink",
         "taken",
@@ -146,6 +151,8 @@ class Ticket:
         self.dead = self.taken = False
         self.others: list[Sink] | None = None
         self.key: Any = None
+        self.kept: bytes | None = None
+        self.share: tuple[int, ...] = ()
 
     def sinks(self) -> list[Sink]:
         """Whoever waits for it."""

@@ -15,11 +15,14 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from saccade.runtime import tracing
+from saccade.runtime.cache import complete
 from saccade.runtime.call import All, Call, Work
 from saccade.runtime.scheduling.board import Board
+from saccade.runtime.scheduling.flights import Key
 from saccade.runtime.scheduling.policy import NEVER
 from saccade.runtime.scheduling.request import Chore, Join, Member, Request, Sink, Slot, Task, Ticket
 from saccade.runtime.scheduling.runs import Runs
+from saccade.runtime.spec import Array
 
 if TYPE_CHECKING:
     from saccade.runtime.scheduling.request import Generated
@@ -123,21 +126,21 @@ class Steps:
         with board.lock:
             if sink.dead:
                 return _dead(sink)
-            if key is None or flights.empty:
+            if key is None or (flights.empty and call.graph not in board.caches):
                 if key is not None:
                     flights.lone, ticket.key = ticket, key
                 sink.pending = ticket
                 board.push(ticket)
                 return None
-            chore = Chore(None, self._share, (ticket, key), ticket.since)
+            chore = Chore(None, self._shared, (ticket, call), ticket.since)
             chore.rank, chore.number = ticket.rank, ticket.number
             sink.pending = chore
             if flights.key_s >= SHORT_S:
                 board.chore(chore)
                 return None
             chore.taken = True
-        self._share(ticket, key)
-        return None
+        kept = self._share(ticket, call)
+        return self._moved(sink, kept) if kept is not None else None
 
     def _alone(self, task: Task, call: Call) -> Next | None:
         """Run a call here and now, if nothing else is open and so nothing could be decided; else let it wait."""
@@ -155,44 +158,62 @@ class Steps:
             board.running += 1
         return task, *self._runs.alone(lane, shape, call.inputs, request)
 
-    def _share(self, ticket: Ticket, key: Callable[[], bytes]) -> None:
-        """Find out whether a call with the same key waits or runs; share its run, or wait for one."""
-        board, flights, sink = self._board, ticket.group.lane.flights, ticket.sink
-        started, lone = self._clock(), flights.lone
+    def _shared(self, ticket: Ticket, call: Call) -> None:
+        """`_share` on a host thread."""
+        kept = self._share(ticket, call)
+        if kept is not None:
+            self.deliver(ticket.sink, kept, None)
+
+    def _share(self, ticket: Ticket, call: Call) -> dict[str, Array] | None:
+        """What a cache keeps for this call. Else share the run of a call with the same key, or wait for one's own."""
+        board, lane, sink = self._board, ticket.group.lane, ticket.sink
+        flights, cache = lane.flights, board.caches.get(call.graph)
+        lone, started = flights.lone, self._clock()
         own = lones = None
         with contextlib.suppress(Exception):  # without a key a call runs for itself
-            own = key()
-            lones = lone.key() if lone is not None and callable(lone.key) else None
-        seconds = self._clock() - started
+            own = _named(ticket, call.key)
+            lones = _named(lone, lone.key) if lone is not None and callable(lone.key) else None
+            key_s = self._clock() - started
+            if cache is not None:
+                about = self._runs.about(lane)
+                name = complete(Call(call.graph, call.inputs, lambda: own[-1]), about, sink.request.tenant)
+                ticket.kept = name
+            flights.key_s = key_s
         with board.lock:
-            flights.key_s = seconds
             if sink.dead:
-                return
+                return None
+            if cache is not None and ticket.kept is not None and (found := cache.find(ticket.kept)) is not None:
+                sink.pending = None
+                return found
             if lone is not None and flights.lone is lone and lones is not None:
                 flights.name(lone, lones)
             leader = flights.board(own, sink) if own is not None else None
             if leader is not None:
                 sink.pending = leader
                 board.promote(leader, sink.request)
-                return
+                return None
             if own is not None:
                 flights.name(ticket, own)
             sink.pending = ticket
             board.push(ticket)
+            return None
 
     def _work(self, sink: Sink, work: Work) -> Next | None:
         """Do short work here; let other work wait for a host thread."""
         if sink.request.helped or self._works.get(getattr(work.function, "__qualname__", ""), NEVER) < SHORT_S:
-            value, error = self.done(work.function, work.args)
-            if isinstance(sink, Slot):
-                return self._joined(sink.join, sink.index, value, error)
-            return sink, value, error
+            return self._moved(sink, *self.done(work.function, work.args))
         with self._board.lock:
             if sink.dead:
                 return _dead(sink)
             sink.pending = Chore(sink, work.function, work.args, self._clock())
             self._board.chore(sink.pending)
         return None
+
+    def _moved(self, sink: Sink, value: Any, error: BaseException | None = None) -> Next | None:
+        """Who goes on with an answer that is there at once."""
+        if isinstance(sink, Slot):
+            return self._joined(sink.join, sink.index, value, error)
+        return sink, value, error
 
     def _all(self, task: Task, step: Any, todo: list[Next]) -> Next | None:
         """Start every member. Whichever ends last, or fails first, moves the pipeline on."""
@@ -250,6 +271,11 @@ class Steps:
             join.task.pending = None
         self._close(closing)
         return join.task, (join.answers[0] if join.single else join.answers), error
+
+
+def _named(ticket: Ticket, key: Callable[[], bytes] | Any) -> Key:
+    """The key of a call among the calls of its lane: whose it is, its shapes and dtypes, and its content."""
+    return ticket.sink.request.tenant, id(ticket.shape), key()
 
 
 def closed(generator: Generated) -> None:

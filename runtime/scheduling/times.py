@@ -76,6 +76,11 @@ class Times:
                 return size if self._stamp - level.stamp >= _AGAIN else chosen
         return chosen
 
+    def each(self, rows: int) -> float:
+        """The least seconds a row of runs of about so many; 0 before there was one."""
+        level = self._levels[min((rows - 1).bit_length(), len(self._levels) - 1)]
+        return level.least if level.runs else 0.0
+
     def fail(self, rows: int) -> None:
         """A merged run failed whose rows then ran alone: that size is too much."""
         self.cap = max(1, min(self.cap, rows // 2))

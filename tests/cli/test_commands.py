@@ -211,3 +211,18 @@ def test_bench_everything_needs_the_checkpoint(folder, capfd):
     pytest.importorskip("torch")
     assert run(["bench", "everything", "tiny", "--checkpoint", "nowhere"]) == 2
     assert "--checkpoint" in capfd.readouterr().err
+
+
+def test_inspect_resident(capfd):
+    found = answer(capfd, "inspect", "clip-tiny", "sam-tiny", "--resident")
+    names = {"clip-tiny.image", "clip-tiny.text", "sam-tiny.encoder", "sam-tiny.decoder"}
+    assert {row["graph"] for row in found["engines"]} == names
+    assert all(row["resident"] and row["bytes"] > 0 and row["opened"] == 1 for row in found["engines"])
+    assert found["used_bytes"] == sum(row["bytes"] for row in found["engines"]) < found["process_bytes"]
+    small = answer(capfd, "inspect", "clip-tiny", "sam-tiny", "--resident", "--budget-mb", "5")  # their files have 6 MB
+    assert small["evictions"] >= 1
+    assert not all(row["resident"] for row in small["engines"])
+    assert run(["inspect", "clip-tiny", "--resident"]) == 0
+    assert "engines together" in capfd.readouterr().out
+    assert run(["inspect", "clip-tiny", "sam-tiny"]) == 2
+    assert run(["inspect", "clip-tiny", "--resident", "--budget-mb", "1"]) == 3

@@ -221,6 +221,18 @@ def test_a_renewed_engine_is_another_from_the_next_call_on():
     assert world.rss == 110 * MB
 
 
+def test_what_was_measured_stays_when_it_is_opened_again():
+    """The second time its memory may lie where it lay, and the process does not grow."""
+    sizes = iter([0, 3000, 3000, 3000, 3000, 3000])
+    memory = Memory(1 << 20, rss=lambda: next(sizes))
+    made = memory.adopt("a", None, 1000, lambda: type("Quiet", (), {"close": lambda self: None})())
+    for _ in range(3):
+        memory.begin(made)
+        memory.end(made)
+        assert made.nbytes == 3000
+        memory.free()
+
+
 @pytest.mark.parametrize("budget", [0, -5])
 def test_a_budget_that_means_nothing(budget):
     with pytest.raises(SettingsError, match="budget_bytes") as caught:

@@ -24,6 +24,7 @@ from saccade.runtime.errors import (
     DeadlineExceeded,
     EngineError,
     InputError,
+    OutOfMemory,
     QueueFull,
     SettingsError,
     SpecError,
@@ -657,8 +658,8 @@ def keyed(value, calls):
         return x.tobytes()
 
     out = yield Call(G, {"x": x}, key=key)
-    out["y"] += 1  # an answer is its caller's to write to
-    return float(out["y"][0, 0])
+    assert not out["y"].flags.writeable  # it may be another's, too
+    return float(out["y"][0, 0] + 1)
 
 
 def test_calls_with_one_key_share_a_run():
@@ -743,7 +744,7 @@ def raises(kind):
     ("fault", "kind"),
     [
         (raises(EngineError), EngineError),
-        (raises(MemoryError), MemoryError),
+        (raises(MemoryError), OutOfMemory),
         (raises(ValueError), ValueError),
         (nan_where(13), BadOutput),
         (lambda inputs: {"y": inputs["x"][:0]} if (inputs["x"] == 13).any() else None, BadOutput),
@@ -763,7 +764,7 @@ def test_one_poisoned_request_fails_alone(fault, kind):
     with pytest.raises(kind):
         made.pop(13).result(0)
     assert {value: f.result(0) for value, f in made.items()} == {value: expected(float(value)) for value in made}
-    assert len(world.runs) - before >= 6  # one merged run that failed, and each alone
+    assert len(world.runs) - before >= 5  # one merged run that failed, and each alone, or in halves
     assert scheduler.journal.bad == (0 if kind is not BadOutput else 2)
 
 

@@ -196,7 +196,7 @@ def scheduler(
     ] = None,
     json: Lines = None,
     seconds: Annotated[float, typer.Option(min=0.5, help="Time of open-loop traffic for each case.")] = 10.0,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of a real engine; 0 means all cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of a real engine; 0 means all cores.")] = 1,
 ) -> None:
     """What the scheduler adds, how much it moves, and what it does under overload."""
     from saccade.benchmarks import rows
@@ -204,7 +204,7 @@ def scheduler(
     from saccade.runtime.bundle import Bundle
     from saccade.runtime.model import load
 
-    found = [bundle_path(name) for name in bundles or [Path("clip-tiny")]]
+    found = [bundle_path(name) for name in bundles or [Path("clip-tiny"), Path("sam-tiny")]]
     models = [load(Bundle.open(path, hard_links=ours), threads=threads) for path, ours in found]
     with progress("measuring"):
         made: list[dict[str, Any]] = measure.rows(models, seconds=seconds)

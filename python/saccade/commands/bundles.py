@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saccade.commands.show import BundleArgument, Json, as_json, bundle_path, lines, progress, show, table
+from saccade.commands.show import Json, as_json, bundle_path, lines, progress, show, table
 from saccade.runtime.errors import SettingsError
 
 SHARES = ("top1_agreement", "accuracy")
@@ -34,6 +34,9 @@ def export(
     labelled: Annotated[
         Path | None, typer.Option(help="A folder with one folder a label; zero-shot accuracy is measured on it.")
     ] = None,
+    budget: Annotated[
+        list[str] | None, typer.Option(help="metric=figure in place of the family's own, such as cosine=0.995.")
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     license: Annotated[str | None, typer.Option(help="SPDX expression of the weights' licence.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -46,6 +49,7 @@ def export(
     wanted = tuple(p.strip() for p in precision.split(",") if p.strip())
     if not wanted:
         raise SettingsError("no precision given", hint="--precision fp32,fp16,int8")
+    budgets = dict(_budget(text) for text in budget or [])
     with progress("exporting", quiet=json) as report:
         export_bundle(
             source,
@@ -54,6 +58,7 @@ def export(
             calibrate=calibrate,
             texts=lines(texts) if texts else None,
             labelled=labelled_folder(labelled) if labelled else None,
+            budgets=budgets,
             revision=revision,
             license=license,
             overwrite=force,
@@ -62,15 +67,55 @@ def export(
     _print(output, json, check=False)
 
 
+def _budget(text: str) -> tuple[str, float]:
+    name, _, figure = text.partition("=")
+    try:
+        return name, float(figure)
+    except ValueError:
+        raise SettingsError(f"budget {text[:64]!a}", hint="metric=figure, such as cosine=0.995") from None
+
+
 def inspect(
-    bundle: BundleArgument,
+    bundles: Annotated[
+        list[Path], typer.Argument(help="A bundle's folder, or the name of a shipped one (clip-tiny); or several.")
+    ],
     check: Annotated[
         bool, typer.Option("--check", help="Run every variant on the golden inputs and judge it.")
     ] = False,
+    resident: Annotated[
+        bool, typer.Option("--resident", help="Open every engine here and show what of them stays in memory.")
+    ] = False,
+    budget_mb: Annotated[
+        int, typer.Option("--budget-mb", min=0, help="With --resident: a budget for all of them; 0 for none.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Verify a bundle and show what is in it, what runs it here, and how exact each variant is."""
-    _print(bundle, json, check=check)
+    if resident:
+        _resident(bundles, budget_mb << 20, json)
+    elif len(bundles) > 1:
+        raise SettingsError(f"{len(bundles)} bundles", hint="one at a time, or several with --resident")
+    else:
+        _print(bundles[0], json, check=check)
+
+
+def _resident(bundles: list[Path], budget_bytes: int, json: bool) -> None:
+    from saccade.runtime.bundle import Bundle
+    from saccade.runtime.residency import residency
+
+    opened = [Bundle.open(path, hard_links=ours) for path, ours in map(bundle_path, bundles)]
+    found = residency(opened, budget_bytes=budget_bytes)
+    if json:
+        as_json(found)
+        return
+    made = table("resident in this process", "engine", "resident", "#MB", "#MB of a run", "pinned", "#opened", "#runs")
+    for row in found["engines"]:
+        yes = ["yes" if row[what] else "no" for what in ("resident", "pinned")]
+        counts = str(row["opened"]), str(row["runs"])
+        made.add_row(row["graph"], yes[0], _mb(row["bytes"]), _mb(row["run_bytes"]), yes[1], *counts)
+    made.add_row("engines together", "", _mb(found["used_bytes"]))
+    made.add_row("this process", "", _mb(found["process_bytes"]))
+    show(made)
 
 
 def _print(bundle: Path, json: bool, *, check: bool) -> None:
@@ -89,6 +134,10 @@ def _print(bundle: Path, json: bool, *, check: bool) -> None:
         show(*_tables(found))
     if check and not all(row["passed"] for row in found["golden"] if not row["unusable"]):
         raise typer.Exit(2)
+
+
+def _mb(nbytes: int | None) -> str:
+    return "" if nbytes is None else f"{nbytes / 2**20:.1f}"
 
 
 def _tables(found: dict[str, Any]) -> list[Any]:

@@ -1,5 +1,6 @@
 """ONNX Runtime: right numbers for every kind of array, no copies of inputs, no silent fallback, safe among threads."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 from saccade.runtime.bundle import Bundle, write
 from saccade.runtime.engines import Options, onnx_runtime, open_engine
 from saccade.runtime.errors import Closed, EngineError
+from saccade.runtime.memory import resident_bytes
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 Y = np.ones((2, 3), np.float32)
@@ -179,3 +181,41 @@ def test_closing_while_others_call(tiny):
     for thread in threads:
         thread.join()
     assert seen == ["closed"] * 4
+
+
+@pytest.mark.parametrize("outlier", [4.0, float("inf")])
+def test_memory_of_an_outlier_comes_back(clip_bundle, monkeypatch, outlier):
+    """The arena keeps what its largest run needed; without the shrinking it stays."""
+    monkeypatch.setattr(onnx_runtime, "OUTLIER", outlier)
+    engine = open_engine(Bundle.open(clip_bundle, hard_links=True), "image", Options(threads=1))
+
+    def grown(batch):
+        engine(pixels=np.zeros((batch, 3, 64, 64), np.float32))
+        gc.collect()
+        return (resident_bytes() - before) / 2**20
+
+    engine(pixels=np.zeros((1, 3, 64, 64), np.float32))
+    before = resident_bytes()
+    if not before:
+        pytest.skip("the system does not say how much memory a process has")
+    assert grown(1) < 20
+    after = grown(300)  # 120 MB of activations
+    assert after < 30 if outlier < 100 else after > 60
+    assert grown(1) < 30 or outlier > 100
+    engine.close()
+
+
+def test_what_is_usual_is_no_outlier(real):
+    """Sizes that come again and again are soon not shrunk after: that would cost each of them."""
+    large, given = np.ones((64, 3), np.float32), []
+    run, session = real._session.run, real._session
+    real._session = type(
+        "Watched", (), {"run": lambda self, names, feeds, how=None: given.append(how) or run(names, feeds)}
+    )
+    real._session = real._session()
+    for size in (1, 1, 1, 64, 64, 64, 64, 64):
+        real(x=large[:size], y=large[:size])
+    shrunk = [how is not None for how in given]
+    assert shrunk[:4] == [False, False, False, True]
+    assert not any(shrunk[-3:])
+    real._session = session
