@@ -45,11 +45,13 @@ class Searches:
     """Quantises the graphs of one recipe.
 
     seconds: of all searches together; a graph's share is what is left by the number of graphs left
-    report: told what was found, or None
+    report: told what was found; thorough: as in Effort
     """
 
-    def __init__(self, recipe: Recipe, steps: Counter, seconds: float, report: Callable[[Report], None] | None):
-        self.recipe, self.steps, self.left, self.report = recipe, steps, seconds, report
+    def __init__(
+        self, recipe: Recipe, steps: Counter, seconds: float, report: Callable[[Report], None], thorough: bool
+    ):
+        self.recipe, self.steps, self.left, self.report, self.thorough = recipe, steps, seconds, report, thorough
         self.graphs_left = 1
         self.rehearsal: Verifier | None = None
 
@@ -78,15 +80,14 @@ class Searches:
         found: list[Report] = []
         effort = Effort(
             seconds=self.left / max(self.graphs_left, 1),
-            thorough=self.report is not None,
+            thorough=self.thorough,
             expect=lambda count, stage: self.steps.expect(count, f"{graph.name}: {stage}"),
             step=self.steps.step,
         )
         made = int8(base, samples, keep=graph.keep, judge=judge, effort=effort, tell=found.append)
         self.left -= time.monotonic() - begun
         self.graphs_left -= 1
-        if self.report is not None:
-            self.report(msgspec.structs.replace(found[0], graph=graph.name))
+        self.report(msgspec.structs.replace(found[0], graph=graph.name))
         return made
 
     def _by_figures(self, graph: GraphRecipe) -> Judge:

@@ -146,24 +146,28 @@ def _fitted(
 
 def _least_divergent(rows: np.ndarray, low: float, high: float) -> tuple[float, float]:
     """The clipping whose 256 steps tell most of the values' distribution: least Kullback-Leibler divergence."""
-    counts, edges = np.histogram(rows, BINS, (min(low, 0.0), max(high, 0.0) or 1e-6))
+    low, high = min(low, 0.0), max(high, 0.0)
+    if high <= low:
+        return low, high
+    counts, edges = np.histogram(rows, BINS, (low, high))
     centres = (edges[1:] + edges[:-1]) / 2
     best = (np.inf, low, high)
     for share in GRID:
-        steps = _steps(low, high, share)
-        kept = np.rint(np.clip(centres, low * share, high * share) / steps[0]).astype(int)
-        kept -= kept.min()
-        inside = (centres >= low * share) & (centres <= high * share)
-        mass = np.bincount(kept, counts, minlength=256)  # what is cut off falls into the outermost steps
-        width = np.maximum(np.bincount(kept, (counts > 0) & inside, minlength=256), 1)
-        told = np.where((counts > 0) & inside, (mass / width)[kept], 0.0)
-        seen = np.where(inside, counts, 0) + 0.0
-        seen[inside.argmax()] += counts[: inside.argmax()].sum()
-        seen[len(seen) - 1 - inside[::-1].argmax()] += counts[len(seen) - inside[::-1].argmax() :].sum()
-        p, q = seen / seen.sum(), told / max(told.sum(), 1.0)
-        where = p > 0
-        divergence = float((p[where] * np.log(p[where] / q[where].clip(1e-9))).sum())
-        best = min(best, (divergence, low * share, high * share))
+        ends = low * share, high * share
+        place = np.clip(centres, *ends)
+        step = np.rint((place - ends[0]) / ((ends[1] - ends[0]) / 255)).astype(int)
+        first, last = np.searchsorted(centres, ends[0]), np.searchsorted(centres, ends[1], side="right") - 1
+        seen = counts[first : last + 1].astype(np.float64)
+        seen[0] += counts[:first].sum()  # what is cut off falls into the outermost steps
+        seen[-1] += counts[last + 1 :].sum()
+        step = step[first : last + 1]
+        filled = seen > 0
+        # A step holds the mass of what is there without the cut; spread over its bins, as it comes back.
+        mass = np.bincount(step, counts[first : last + 1], minlength=256)
+        width = np.maximum(np.bincount(step, filled, minlength=256), 1)
+        told = (mass / width)[step]
+        p, q = seen[filled] / seen.sum(), told[filled] / max(told[filled].sum(), 1.0)
+        best = min(best, (float((p * np.log(p / q.clip(1e-9))).sum()), *ends))
     return best[1], best[2]
 
 

@@ -68,7 +68,8 @@ def export(
     overwrite: bool = False,
     budget: Given = None,
     search_minutes: float = 4.0,
-    report: Callable[[Report], None] | None = None,
+    report: Callable[[Report], None] = lambda report: None,
+    thorough: bool = False,
     stage: Callable[[str], None] = lambda name: None,
     progress: Progress = lambda done, total: None,
 ) -> Bundle:
@@ -85,7 +86,8 @@ def export(
     note: what else a user should know of the weights
     budget: how much a variant may lose, such as "mask_iou=0.97" or 0.995; see saccade.runtime.budgets
     search_minutes: how long the search for what must stay float32 in int8 may take, over all graphs
-    report: told of each int8 graph what the search found; then every layer is measured alone, as time allows
+    report: told of each int8 graph what the search found
+    thorough: measure every layer alone, as time allows, also where all in int8 keep to the budget
     stage: told the name of what begins, for a progress bar
     Raises InputError or SettingsError before any work, UnknownModel, Offline, MissingExtra, ExportError, ParityError,
     NoSpace.
@@ -105,7 +107,7 @@ def export(
         recipe = read(checkpoint)
         recipe = replace(recipe, budgets=budgets_of(budget, recipe.budgets, METRICS.get(recipe.family, ())))
         steps.step()
-        search = Searches(recipe, steps, search_minutes * 60, report)
+        search = Searches(recipe, steps, search_minutes * 60, report, thorough)
         variants, files = _graphs(recipe, wanted, _material(calibrate, texts, labelled), steps, search)
         manifest = Manifest(
             digest="",

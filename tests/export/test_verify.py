@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.export import Labelled, export, quantize
+from saccade.export import Labelled, export, scales
 from saccade.export.recipe import Checkpoint, Material, read
 from saccade.export.to_onnx import reference, to_onnx
 from saccade.export.verify import Verifier, golden
@@ -92,8 +92,10 @@ def test_every_variant_passes_its_own_golden_check(exported: Bundle, precision: 
 def test_a_bad_int8_is_flagged_in_the_bundle_and_not_chosen(
     clip_folder: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scales a hundred times too wide: the file opens and runs, and is wrong."""
-    monkeypatch.setattr(quantize, "CLIPS", (100.0,))
+    """Scales a hundred times too wide: the file opens and runs, and is wrong, even with half its layers in float32."""
+    """Scales a hundred times too wide: the file runs, and is wrong even with half its layers in float32."""
+        scales, "_ways", lambda rows, weights, low, high: {"wide": scales._steps(100 * low, 100 * high)}
+    )
     pictures = sorted(photos.iterdir())
     labelled = Labelled(pictures[:4], [0, 1, 0, 1], ["a red circle", "a blue ring"])
     bundle = export(
