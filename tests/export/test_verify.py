@@ -92,8 +92,8 @@ def test_every_variant_passes_its_own_golden_check(exported: Bundle, precision: 
 def test_a_bad_int8_is_flagged_in_the_bundle_and_not_chosen(
     clip_folder: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scales a hundred times too wide: the file opens and runs, and is wrong, even with half its layers in float32."""
     """Scales a hundred times too wide: the file runs, and is wrong even with half its layers in float32."""
+    monkeypatch.setattr(
         scales, "_ways", lambda rows, weights, low, high: {"wide": scales._steps(100 * low, 100 * high)}
     )
     pictures = sorted(photos.iterdir())
