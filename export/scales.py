@@ -25,6 +25,7 @@ CLEARLY = 0.95
 """A way replaces the first, which is the least *expected* error, only below this share of its measured one: so that
 another machine's last digit gives the same bundle."""
 BINS = 1024
+UNSCALED = "unscaled"
 
 Weights = dict[str, np.ndarray]
 Steps = tuple[np.float32, np.uint8]
@@ -55,7 +56,7 @@ def choose(rows: np.ndarray, weights: Weights, low: float, high: float, *, scala
 
     scalable: whether a LayerNormalization makes the activation for these products alone, so that channels can be scaled
     """
-    factors = smoothing(rows, weights) if scalable else None
+    full, factors = (low, high), smoothing(rows, weights) if scalable else None
     scaled, heavier = applied(rows, weights, factors)
     if factors is not None:  # of scaled channels only the kept rows are known
         low, high = float(scaled.min()), float(scaled.max())
@@ -67,10 +68,16 @@ def choose(rows: np.ndarray, weights: Weights, low: float, high: float, *, scala
     tried = {name: _error(thin, rounded, exact, steps) for name, steps in ways.items()}
     first = next(iter(tried))
     won = min(tried, key=lambda name: tried[name])
-    if factors is not None:
-        plain = {name: weight_steps(w)[2] for name, w in weights.items()}
-        tried["unscaled"] = _error(few, plain, exact, _steps(float(rows.min()), float(rows.max())))
-    return Choice(factors, ways[won := won if tried[won] < CLEARLY * tried[first] else first], won, tried)
+    if tried[won] >= CLEARLY * tried[first]:
+        won = first
+    if factors is None:
+        return Choice(None, ways[won], won, tried)
+    plain = {name: weight_steps(w)[2] for name, w in weights.items()}
+    whole = _steps(*full)
+    tried[UNSCALED] = _error(few, plain, exact, whole)
+    if tried[UNSCALED] < CLEARLY * tried[won]:
+        return Choice(None, whole, UNSCALED, tried)
+    return Choice(factors, ways[won], won, tried)
 
 
 def applied(rows: np.ndarray, weights: Weights, factors: np.ndarray | None) -> tuple[np.ndarray, Weights]:
