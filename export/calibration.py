@@ -57,11 +57,12 @@ TEMPLATES = ("a photo of a {}.", "{}", "a blurry picture of the small {} in the 
 
 @dataclass(frozen=True)
 class Seen:
-    """A tensor over all samples: its extremes, and ROWS of its rows, (R, C) float32."""
+    """A tensor over all samples: its extremes, and ROWS of its rows, (R, C) float32; `each` sample has so many."""
 
     low: float
     high: float
     rows: np.ndarray
+    each: int = 1
 
 
 def pictures_of(given: Any) -> list[Image]:
@@ -134,10 +135,13 @@ def watch(model: Any, tensors: Iterable[str], samples: Sequence[Inputs], step: C
     each = -(-ROWS // len(samples))
     low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    count = dict.fromkeys(names, 0)
     for inputs in samples:
         for name, value in run(inputs).items():
             flat = value.reshape(-1, value.shape[-1])
             low[name], high[name] = min(low[name], float(flat.min())), max(high[name], float(flat.max()))
             rows[name].append(np.array(spread(list(flat), each)))
+            count[name] += len(flat)
         step()
-    return {name: Seen(low[name], high[name], np.concatenate(rows[name])) for name in names}
+    each = len(samples)
+    return {name: Seen(low[name], high[name], np.concatenate(rows[name]), count[name] // each) for name in names}

@@ -6,16 +6,15 @@ config.json ──model_type──▶ recipes/<family>.py ──read(checkpoint)
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from saccade.runtime.errors import ExportError, SettingsError, UnknownModel
+from saccade.runtime.errors import ExportError, UnknownModel
 from saccade.runtime.manifest import Measured
 from saccade.runtime.spec import GraphSpec
 
@@ -152,21 +151,6 @@ class Recipe:
     config: dict[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     files: dict[str, bytes] = field(default_factory=dict)
-
-
-def with_budgets(recipe: Recipe, budgets: Mapping[str, float]) -> Recipe:
-    """The recipe with other budgets: floors of a metric's mean (`cosine`), its `…_worst`, or a most for its `…_drop`.
-
-    Raises SettingsError for a metric that the family does not measure, or a figure that means nothing.
-    """
-    metrics = sorted({name.removesuffix("_worst").removesuffix("_drop") for name in recipe.budgets})
-    known = [metric + end for metric in metrics for end in ("", "_worst", "_drop")]
-    for name, value in budgets.items():
-        if name not in known:
-            raise SettingsError(f"[export] budget: no {str(name)[:64]!a}", hint=f"it is one of {', '.join(known)}")
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise SettingsError(f"[export] budget {name}: {value!r}", hint="a number, such as 0.99")
-    return replace(recipe, budgets={**recipe.budgets, **budgets})
 
 
 def read(checkpoint: Checkpoint) -> Recipe:

@@ -8,8 +8,9 @@ Nothing but the finished bundle is ever given its name, and equal input gives eq
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,10 @@ from typing import Any
 
 import msgspec
 
-from saccade.export.recipe import GraphRecipe, Labelled, Material, Recipe, kind_of, read, with_budgets
+from saccade.export.recipe import GraphRecipe, Labelled, Material, Recipe, kind_of, read
+from saccade.export.rehearsal import METRICS, Searches
+from saccade.export.sensitivity import Report
+from saccade.runtime.budgets import Given, budgets_of
 from saccade.runtime.bundle import Bundle, write
 from saccade.runtime.errors import InputError, MissingExtra, SettingsError
 from saccade.runtime.manifest import SCHEMA, GraphEntry, Manifest, Source, Variant
@@ -31,12 +35,14 @@ Progress = Callable[[int, int], None]
 class Steps:
     """Counts what is done for a Progress. The total grows once the samples are known."""
 
-    def __init__(self, progress: Progress):
-        self.progress, self.done, self.total = progress, 0, 0
+    def __init__(self, progress: Progress, stage: Callable[[str], None]):
+        self.progress, self.stage, self.done, self.total = progress, stage, 0, 0
 
-    def expect(self, count: int) -> None:
-        """More steps will come."""
+    def expect(self, count: int, stage: str = "") -> None:
+        """More steps will come, of a stage by that name."""
         self.total += count
+        if stage:
+            self.stage(stage)
         self.progress(self.done, self.total)
 
     def step(self) -> None:
@@ -53,7 +59,6 @@ def export(
     calibrate: Any = None,
     texts: Sequence[str] | None = None,
     labelled: Labelled | None = None,
-    budgets: Mapping[str, float] | None = None,
     labels: Sequence[str] = (),
     templates: Sequence[str] = (),
     revision: str | None = None,
@@ -61,6 +66,11 @@ def export(
     name: str | None = None,
     note: str = "",
     overwrite: bool = False,
+    budget: Given = None,
+    search_minutes: float = 4.0,
+    report: Callable[[Report], None] = lambda report: None,
+    thorough: bool = False,
+    stage: Callable[[str], None] = lambda name: None,
     progress: Progress = lambda done, total: None,
 ) -> Bundle:
     """Export a trained model and return the bundle, opened.
@@ -71,26 +81,35 @@ def export(
         half measures the error (all do both below 16)
     texts: captions like those to come; without them the scales of a text graph come from everyday ones
     labelled: pictures with known answers; the variants' accuracy is measured on them
-    budgets: in place of the family's own, such as {"cosine": 0.995}; a variant outside is used only when asked for
     labels, templates: what a classifier is made of when its user names none; kept in the bundle
     license: an SPDX expression; by default what the model card says
     note: what else a user should know of the weights
+    budget: how much a variant may lose, such as "mask_iou=0.97" or 0.995 (saccade.runtime.budgets); a variant
+        outside is used only when asked for
+    search_minutes: how long the search for what must stay float32 in int8 may take, over all graphs
+    report: told of each int8 graph what the search found
+    thorough: measure every layer alone, as time allows, also where all in int8 keep to the budget
+    stage: told the name of what begins, for a progress bar
     Raises InputError or SettingsError before any work, UnknownModel, Offline, MissingExtra, ExportError, ParityError,
     NoSpace.
     """
     wanted = _checked(target, precisions, calibrate, overwrite)
+    if not 0 < search_minutes < 1e5:
+        raise SettingsError(f"[export] search_minutes: got {search_minutes}", hint="minutes above 0, such as 4")
     _refuse_without_extra()
     from saccade.export.source import refuse_pickle, resolve
 
-    steps = Steps(progress)
+    steps = Steps(progress, stage)
     with _repeatable():
         steps.expect(3)  # reading, asking the trained model, writing
         checkpoint = resolve(source, revision, license)
         kind_of(checkpoint)
         refuse_pickle(checkpoint)
-        recipe = with_budgets(read(checkpoint), budgets or {})
+        recipe = read(checkpoint)
+        recipe = replace(recipe, budgets=budgets_of(budget, recipe.budgets, METRICS.get(recipe.family, ())))
         steps.step()
-        variants, files = _graphs(recipe, wanted, _material(calibrate, texts, labelled), steps)
+        search = Searches(recipe, steps, search_minutes * 60, report, thorough)
+        variants, files = _graphs(recipe, wanted, _material(calibrate, texts, labelled), steps, search)
         manifest = Manifest(
             digest="",
             schema=SCHEMA,
@@ -113,7 +132,11 @@ def export(
 
 
 def _graphs(
-    recipe: Recipe, wanted: list[str], material: tuple[Material, Material, list[int] | None], steps: Steps
+    recipe: Recipe,
+    wanted: list[str],
+    material: tuple[Material, Material, list[int] | None],
+    steps: Steps,
+    search: Searches,
 ) -> tuple[dict[str, tuple[Variant, ...]], dict[str, bytes]]:
     """Variants by graph, and the files of all of them with the golden set."""
     from safetensors.numpy import save
@@ -125,13 +148,14 @@ def _graphs(
     rounded = [g.name for g in recipe.graphs if "int8" in wanted and "int8" not in g.same]
     ask = Trained()
     samples = recipe.samples(ranges, rounded, ask)
-    steps.expect(len(recipe.graphs) * (1 + len(wanted)) + sum(map(len, samples.values())))
-    rehearsal = _rehearsal(recipe, ranges, ask) if rounded and "cosine" not in recipe.budgets else None
+    steps.expect(len(recipe.graphs) * (1 + len(wanted)) + sum(map(len, samples.values())), "asking the trained model")
+    search.prepare(ranges, samples, rounded, ask)
     verifier = Verifier(recipe, recipe.samples(checks, [g.name for g in recipe.graphs], ask), ids, ask)
     files = {"golden.safetensors": save(golden(recipe, verifier.samples))}
     steps.step()
     found: dict[str, tuple[Variant, ...]] = {}
     for graph in recipe.graphs:
+        steps.expect(0, f"{graph.name}: to ONNX")
         base = to_onnx(graph)
         steps.step()
         made: list[Variant] = []
@@ -141,7 +165,9 @@ def _graphs(
             if file in files:  # the same file under another name: measured already
                 made.append(msgspec.structs.replace(made[0], precision=precision))
             else:
-                model = _at(base, kind, graph, samples.get(graph.name, ()), recipe, rehearsal, steps)
+                steps.expect(0, f"{graph.name}: {precision}")
+                model = _at(base, kind, graph, samples.get(graph.name, ()), search)
+                steps.expect(0, f"{graph.name}: measuring {precision}")
                 made.append(verifier.variant(graph, precision, file, model))
                 files[file] = model.SerializeToString(deterministic=True)
             steps.step()
@@ -149,32 +175,14 @@ def _graphs(
     return found, files
 
 
-def _rehearsal(recipe: Recipe, ranges: Material, ask: Any) -> Any:
-    """A verifier on what the scales are set with, for a budget that a graph's own output does not show."""
-    from saccade.export.verify import Verifier
-
-    return Verifier(recipe, recipe.samples(ranges, [g.name for g in recipe.graphs], ask), None, ask)
-
-
-def _at(
-    base: Any, precision: str, graph: GraphRecipe, samples: Sequence[Any], recipe: Recipe, rehearsal: Any, steps: Steps
-) -> Any:
+def _at(base: Any, precision: str, graph: GraphRecipe, samples: Sequence[Any], search: Searches) -> Any:
     from saccade.export.half import fp16
-    from saccade.export.quantize import int8
 
     if precision == "fp32":
         return base
     if precision == "fp16":
         return fp16(base, keep=graph.keep)
-    if rehearsal is None:
-        return int8(base, samples, keep=graph.keep, floor=recipe.budgets.get("cosine", 0.0), step=steps.step)
-    metric, floor = next(iter(recipe.budgets.items()), ("", 0.0))
-
-    def judge(model: Any) -> float:
-        found = rehearsal.variant(graph, precision, "", model).measured
-        return float(next(m.mean for m in found if m.metric == metric))
-
-    return int8(base, samples, keep=graph.keep, floor=floor, judge=judge, step=steps.step)
+    return search.int8(base, graph, samples)
 
 
 def _material(calibrate: Any, texts: Any, labelled: Labelled | None) -> tuple[Material, Material, list[int] | None]:

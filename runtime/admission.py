@@ -1,45 +1,27 @@
 """Budgets given by argument: what an answer may lose to be faster, in place of what the bundle says.
 
-load(…, precision="auto", budget={"cosine": 0.9999})        names and meaning: see precision.py
+load(…, precision="auto", budget={"cosine": 0.9999})        names, values and spelling: budgets.py
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
+from saccade.runtime.budgets import Given
+from saccade.runtime.budgets import budgets_of as spelt
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.engines import Options, choose
-from saccade.runtime.errors import SettingsError
 from saccade.runtime.manifest import GraphEntry, Variant
 from saccade.runtime.precision import within
 
 
-def names(bundle: Bundle) -> tuple[str, ...]:
-    """What a budget may be set on: the figures that the bundle's variants were measured by."""
-    found = dict.fromkeys(bundle.manifest.budgets)
-    for entry in bundle.graphs.values():
-        for figure in (figure for variant in entry.variants for figure in variant.measured):
-            found |= dict.fromkeys((figure.metric, f"{figure.metric}_worst"))
-            if figure.reference is not None:
-                found[f"{figure.metric}_drop"] = None
-    return tuple(found)
+def checked(bundle: Bundle, given: Given) -> tuple[tuple[str, float], ...]:
+    """The bundle's budgets with those that are given in their place, as sorted pairs; empty if none is given.
 
-
-def checked(bundle: Bundle, given: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    """A budget as sorted pairs. Raises SettingsError for a name without a figure, or a value that is no such number."""
-    if not isinstance(given, Mapping):
-        raise SettingsError(
-            f"[load] budget: {str(given)[:64]!a}", hint="a dict of figure and value, such as {'cosine': 0.999}"
-        )
-    known = names(bundle)
-    for name, value in given.items():
-        if name not in known:
-            hint = f"it has {', '.join(known)}" if known else "nothing was measured when it was exported"
-            raise SettingsError(f"[load] budget: {bundle.name} has no figure {str(name)[:64]!a}", hint=hint)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise SettingsError(f"[load] budget: {name}: {str(value)[:64]!a}", hint="a number of at least 0")
-    return tuple(sorted((str(name), float(value)) for name, value in given.items()))
+    Raises SettingsError for a name of which no variant has a figure, or a value that its metric cannot have.
+    """
+    if given is None or (not isinstance(given, int | float) and not given):
+        return ()
+    figures = [figure for entry in bundle.graphs.values() for v in entry.variants for figure in v.measured]
+    return tuple(sorted(spelt(given, bundle.manifest.budgets, [figure.metric for figure in figures]).items()))
 
 
 def budgets_of(bundle: Bundle, options: Options) -> dict[str, float]:

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from saccade.runtime import admission
+from saccade.runtime.budgets import Given
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.cache import Cache
 from saccade.runtime.call import Pipeline
@@ -142,7 +143,7 @@ def load(
     engines: Engines | None = None,
     plan: Any = None,
     memory: Memory | None = None,
-    budget: Mapping[str, float] | None = None,
+    budget: Given = None,
     provider: str | None = None,
     provider_options: Mapping[str, Any] | None = None,
 ) -> Model:
@@ -157,6 +158,7 @@ def load(
         behind, then swap), or the path of a plan file; one that does not fit is ignored, and `about` says why
     memory: a byte budget, shared among the models that are given it: their engines come and go
     budget: what a plan may lose for speed, by figure, such as {"cosine": 0.9999}; in place of the bundle's own
+        (saccade.runtime.budgets)
     provider: "cpu", "cuda" or "tensorrt": ONNX Runtime's execution provider; `device` chooses it by default
     provider_options: options of that provider, such as {"device_id": 1}
     engines: a shared owner, so that several models can be driven together; it is closed by whoever made it

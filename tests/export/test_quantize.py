@@ -13,9 +13,10 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnx.reference")
 ort = pytest.importorskip("onnxruntime")
 
-from saccade.export import quantize  # noqa: E402
+from saccade.export import quantize, scales  # noqa: E402
 from saccade.export.half import fp16  # noqa: E402
 from saccade.export.quantize import int8  # noqa: E402
+from saccade.export.sensitivity import Effort  # noqa: E402
 from saccade.export.to_onnx import session  # noqa: E402
 from saccade.runtime.precision import cosine  # noqa: E402
 
@@ -111,15 +112,12 @@ def test_weights_are_signed_symmetric_and_a_scale_a_column() -> None:
             assert not zeros.any()
 
 
-def test_outliers_are_moved_into_the_weights() -> None:
-    """Without equalisation a tensor's scale is that of its few outliers, and the rest is lost in one step of it."""
+def test_outliers_are_moved_into_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without scaling a tensor's scale is that of its few outliers, and the rest is lost in one step of it."""
     base = network(outliers=30.0)
     equal = int8(base, samples())
-    strengths, quantize.STRENGTHS = quantize.STRENGTHS, (0.0,)
-    try:
-        plain = int8(base, samples())
-    finally:
-        quantize.STRENGTHS = strengths
+    monkeypatch.setattr(scales, "STRENGTHS", (0.0,))
+    plain = int8(base, samples())
     assert 1 - likeness(equal, base) < 0.5 * (1 - likeness(plain, base))
 
 
@@ -134,29 +132,9 @@ def test_equalisation_alone_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(session(made)(one)["y"], session(base)(one)["y"], rtol=1e-5, atol=1e-5)
 
 
-def test_a_floor_that_is_missed_keeps_the_loudest_products_in_float() -> None:
-    base = network(outliers=30.0)
-    plain, better = int8(base, samples()), int8(base, samples(), floor=0.9999999)
-    assert ops(better)["QuantizeLinear"] <= ops(plain)["QuantizeLinear"]
-
-
-def test_a_floor_that_is_kept_changes_nothing() -> None:
-    base = network()
-    assert int8(base, samples(), floor=0.9).SerializeToString() == int8(base, samples()).SerializeToString()
-
-
-def test_a_judge_decides_which_products_stay_float() -> None:
-    base, seen = network(outliers=30.0), []
-
-    def judge(made: Any) -> float:
-        seen.append(ops(made)["QuantizeLinear"])
-        return 1.0 if seen[-1] <= 2 else 0.0
-
-    wide = onnx.ModelProto()
-    wide.CopyFrom(base)
-    made = int8(wide, samples(8), floor=0.98, judge=judge)
-    assert seen[0] == ops(int8(base, samples(8)))["QuantizeLinear"]
-    assert ops(made)["QuantizeLinear"] == seen[-1]
+def test_a_judge_that_is_content_changes_nothing() -> None:
+    base, plain = network(), int8(network(), samples())
+    assert int8(base, samples(), judge=lambda made: 0.5).SerializeToString() == plain.SerializeToString()
 
 
 def test_fp16_keeps_what_leads_to_an_operator() -> None:
@@ -207,8 +185,11 @@ def test_neighbours_do_not_change_an_answer() -> None:
 
 def test_steps_are_told() -> None:
     told: list[int] = []
-    int8(network(), samples(7), step=lambda: told.append(1))
-    assert len(told) == 7
+    stages: list[tuple[int, str]] = []
+    effort = Effort(expect=lambda count, stage: stages.append((count, stage)), step=lambda: told.append(1))
+    int8(network(), samples(7), effort=effort, judge=lambda made: 0.0)
+    assert stages == [(2, "scales"), (1, "judging int8")]
+    assert len(told) == 7 + 2 + 1
 
 
 def test_fp16_keeps_its_inputs_and_halves_the_weights() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.export import Labelled, export, quantize
+from saccade.export import Labelled, export, scales
 from saccade.export.recipe import Checkpoint, Material, read
 from saccade.export.to_onnx import reference, to_onnx
 from saccade.export.verify import Verifier, golden
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.engines import Options, choose, open_engine
-from saccade.runtime.errors import EngineError
+from saccade.runtime.errors import EngineError, SettingsError
 from saccade.runtime.image import decode
 from saccade.runtime.precision import golden_check
 
@@ -92,8 +92,10 @@ def test_every_variant_passes_its_own_golden_check(exported: Bundle, precision: 
 def test_a_bad_int8_is_flagged_in_the_bundle_and_not_chosen(
     clip_folder: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scales a hundred times too wide: the file opens and runs, and is wrong."""
-    monkeypatch.setattr(quantize, "CLIPS", (100.0,))
+    """Scales a hundred times too wide: the file runs, and is wrong even with half its layers in float32."""
+    monkeypatch.setattr(
+        scales, "_ways", lambda rows, weights, low, high: {"wide": scales._steps(100 * low, 100 * high)}
+    )
     pictures = sorted(photos.iterdir())
     labelled = Labelled(pictures[:4], [0, 1, 0, 1], ["a red circle", "a blue ring"])
     bundle = export(
@@ -105,3 +107,33 @@ def test_a_bad_int8_is_flagged_in_the_bundle_and_not_chosen(
     assert (int8.precision, int8.within_budget) == ("int8", False)
     assert figures(int8)["accuracy"].samples == 4
     assert choose(entry, "image", "").precision == "fp32"
+
+
+def test_a_budget_is_kept_in_the_bundle_and_the_search_is_told(clip_folder: Path, photos: Path, tmp_path: Path) -> None:
+    """A budget that int8 cannot keep: the variant is flagged, and the report says how it went."""
+    told: list[Any] = []
+    stages: list[str] = []
+    bundle = export(
+        clip_folder,
+        tmp_path / "strict.bundle",
+        precisions=("fp32", "int8"),
+        calibrate=photos,
+        budget="cosine=0.9999999,top1_agreement=0.5",
+        report=told.append,
+        stage=stages.append,
+    )
+    assert bundle.manifest.budgets == {"cosine": 0.9999999, "top1_agreement": 0.5}
+    fp32, int8 = bundle.graphs["image"].variants
+    assert (fp32.within_budget, int8.within_budget) == (True, False)
+    assert [report.graph for report in told] == ["image", "text"]
+    assert told[0].judged[0][0] == 0
+    assert told[0].spent > 1
+    assert "image: each layer alone" in stages
+    assert all(layer.alone is not None for layer in told[0].layers)
+
+
+@pytest.mark.parametrize("budget", ["mask_iou=0.98", "cosine=2", {"cosin": 0.9}])
+def test_a_budget_that_the_family_lacks_is_refused(clip_folder: Path, tmp_path: Path, budget: Any) -> None:
+    with pytest.raises(SettingsError, match=r"\[budget\]"):
+        export(clip_folder, tmp_path / "x.bundle", budget=budget)
+    assert not (tmp_path / "x.bundle").exists()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from saccade.commands.report import report_tables, save_reports
 from saccade.commands.show import Json, as_json, bundle_path, lines, progress, show, table
 from saccade.runtime.errors import SettingsError
 
@@ -35,8 +36,13 @@ def export(
         Path | None, typer.Option(help="A folder with one folder a label; zero-shot accuracy is measured on it.")
     ] = None,
     budget: Annotated[
-        list[str] | None, typer.Option(help="metric=figure in place of the family's own, such as cosine=0.995.")
+        list[str] | None,
+        typer.Option(help="What a variant may lose: mask_iou=0.97, cosine_worst=0.99, or 0.995 for the first metric."),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="A JSON file for what the int8 search found; every layer is measured alone.")
+    ] = None,
+    search_minutes: Annotated[float, typer.Option(help="How long that search may take, over all graphs.")] = 4.0,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     license: Annotated[str | None, typer.Option(help="SPDX expression of the weights' licence.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -49,8 +55,10 @@ def export(
     wanted = tuple(p.strip() for p in precision.split(",") if p.strip())
     if not wanted:
         raise SettingsError("no precision given", hint="--precision fp32,fp16,int8")
-    budgets = dict(_budget(text) for text in budget or [])
-    with progress("exporting", quiet=json) as report:
+    found: list[Any] = []
+    if report is not None:
+        save_reports(found, report)  # nobody searches for minutes to hear that the file cannot be written
+    with progress("exporting", quiet=json) as bar:
         export_bundle(
             source,
             output,
@@ -58,21 +66,21 @@ def export(
             calibrate=calibrate,
             texts=lines(texts) if texts else None,
             labelled=labelled_folder(labelled) if labelled else None,
-            budgets=budgets,
             revision=revision,
             license=license,
             overwrite=force,
-            progress=report,
+            budget=budget,
+            search_minutes=search_minutes,
+            report=found.append,
+            thorough=report is not None,
+            stage=bar.stage,
+            progress=bar,
         )
+    if report is not None:
+        save_reports(found, report)
+    if not json:
+        show(*report_tables(found))
     _print(output, json, check=False)
-
-
-def _budget(text: str) -> tuple[str, float]:
-    name, _, figure = text.partition("=")
-    try:
-        return name, float(figure)
-    except ValueError:
-        raise SettingsError(f"budget {text[:64]!a}", hint="metric=figure, such as cosine=0.995") from None
 
 
 def inspect(

@@ -40,12 +40,13 @@ def plan(
 ) -> None:
     """Measure every way to run a bundle here and remember the fastest that is right: `precision="auto"` uses it."""
     from saccade.runtime import plan as kept
+    from saccade.runtime.admission import checked
     from saccade.runtime.engines import Options
     from saccade.runtime.explanation import explanation
     from saccade.runtime.planner import plan_of
 
     opened = _opened(bundle)
-    options = Options.of(None, None, device, threads, budget=_budget(opened, budget))
+    options = Options.of(None, None, device, threads, budget=checked(opened, budget))
     made = plan_of(opened, options, seconds=seconds, batches=_sizes(batch), again=again)
     if output:
         kept.write(made, output)
@@ -62,6 +63,7 @@ def explain(
 ) -> None:
     """Graph by candidate: usable or why not, milliseconds, error, chosen; and the kernels' candidates."""
     from saccade.runtime import plan as kept
+    from saccade.runtime.admission import checked
     from saccade.runtime.engines import Options
     from saccade.runtime.explanation import explanation
 
@@ -71,7 +73,7 @@ def explain(
         why = why or (given.foreign(opened.digest) if given else "")
         if why:
             raise SettingsError(f"[plan] {plan}: {why}", hint="make one here: `saccade plan BUNDLE -o FILE`")
-    options = Options.of(None, None, device, threads, budget=_budget(opened, budget))
+    options = Options.of(None, None, device, threads, budget=checked(opened, budget))
     _print(explanation(opened, options, given), json)
 
 
@@ -103,20 +105,6 @@ def _sizes(text: str) -> tuple[int, ...]:
         return tuple(int(size) for size in text.split(","))
     except ValueError:
         raise SettingsError(f"[plan] batch: got {text[:64]!a}", hint="sizes with commas between, such as 1,8") from None
-
-
-def _budget(bundle: Any, pairs: list[str] | None) -> tuple[tuple[str, float], ...]:
-    from saccade.runtime.admission import checked
-
-    given = {}
-    for pair in pairs or ():
-        name, _, value = pair.partition("=")
-        try:
-            given[name] = float(value)
-        except ValueError:
-            hint = "a figure and a value, such as cosine=0.999"
-            raise SettingsError(f"[plan] budget: got {pair[:64]!a}", hint=hint) from None
-    return checked(bundle, given)
 
 
 def _print(found: dict[str, Any], json: bool) -> None:

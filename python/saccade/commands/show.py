@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 from saccade.runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
     from rich.table import Table
 
     from saccade.runtime.model import Model
@@ -78,16 +79,29 @@ def show(*parts: Any) -> None:
 
 
 @contextlib.contextmanager
-def progress(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, so that standard output can be piped. Gives progress(done, total)."""
+def progress(title: str, *, quiet: bool = False) -> Iterator[Bar]:
+    """A bar on standard error, so that standard output can be piped."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with Progress(*columns, console=console, transient=True) as shown:
+        yield Bar(shown, title, shown.add_task(title, total=None))
+
+
+class Bar:
+    """Shows how many steps are done, of how many, and at what."""
+
+    def __init__(self, shown: Progress, title: str, task: TaskID):
+        self._shown, self._title, self._task = shown, title, task
+
+    def __call__(self, done: int, total: int) -> None:
+        self._shown.update(self._task, completed=done, total=total)
+
+    def stage(self, name: str) -> None:
+        """What begins now."""
+        self._shown.update(self._task, description=f"{self._title}: {name}")
 
 
 def lines(file: Path) -> list[str]:
