@@ -41,10 +41,10 @@ def test_explain_reads_without_a_plan(capfd, bundle, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["plan", "clip-tiny", "--budget", "psnr=30"], "no figure 'psnr'"),
-        (["plan", "clip-tiny", "--budget", "cosine"], "budget: got 'cosine'"),
-        (["plan", "clip-tiny", "--budget", "cosine=-1"], "cosine: '-1.0'"),
-        (["explain", "clip-tiny", "--budget", "cosine=nan"], "cosine: 'nan'"),
+        (["plan", "clip-tiny", "--budget", "psnr=30"], "no metric 'psnr'"),
+        (["plan", "clip-tiny", "--budget", "cosine"], "'cosine' is neither"),
+        (["plan", "clip-tiny", "--budget", "cosine=-1"], "cosine: got -1.0"),
+        (["explain", "clip-tiny", "--budget", "cosine=nan"], "cosine: got nan"),
         (["plan", "clip-tiny", "--threads", "-2"], "threads: -2"),
         (["plan", "clip-tiny", "--batch", "1,x"], "batch: got '1,x'"),
         (["explain", "clip-tiny", "--plan", "nowhere.json"], "no such file"),
