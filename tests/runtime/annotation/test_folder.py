@@ -26,7 +26,7 @@ from tests.runtime.annotation.conftest import prompts_file
         ({"model": fake.Model("e" * 64)}, "model dddddddddddd, not eeeeeeeeeeee"),
         ({"model": fake.Model(precision="int8")}, 'engines of encoder "null fp32", not "null int8"'),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_other_rules_or_another_model_do_not_mix(change, says, model, folder, tmp_path):
     out = tmp_path / "out"
