@@ -47,6 +47,7 @@ def _native(name: str) -> Candidate:
 
 CANDIDATES = (
     *launch.CANDIDATES,
+    *(_native(name) for name in ("avx512", "avx2", "neon", "base")),
     Candidate("reference", lambda *_: "", reference.run),
 )
 
