@@ -204,9 +204,10 @@ def problems(draw):
     """Any small shape, points within and without, and NaN among them now and then."""
     size, side = st.integers(0, 3), st.sampled_from([0, 1, 1, 2, 5, 16])
     sizes = draw(st.lists(st.tuples(side, side), max_size=4).map(tuple))
-    case = cases.Case("", draw(size), draw(st.integers(0, 9)), draw(size), draw(st.sampled_from([1, 3, 8, 15, 16, 17, 31,
-                      32, 33, 64, 70, 130])), sizes, draw(st.sampled_from([0, 1, 2, 4, 5, 9, 17])),
-                      draw(st.sampled_from([0, 2]) if any(h * w for h, w in sizes) else st.just(0)))  # fmt: skip
+    dim = draw(st.sampled_from([1, 3, 8, 15, 16, 17, 31, 32, 33, 64, 70, 130]))
+    points = draw(st.sampled_from([0, 1, 2, 4, 5, 9, 17]))
+    reach = draw(st.sampled_from([0, 2]) if any(h * w for h, w in sizes) else st.just(0))
+    case = cases.Case("", draw(size), draw(st.integers(0, 9)), draw(size), dim, sizes, points, reach)
     rng, arrays = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), cases.inputs(case, draw(st.integers(0, 99)))
     if draw(st.booleans()):
         arrays[2][rng.random(arrays[2].shape) < 0.1] = np.nan
@@ -257,7 +258,8 @@ WRONG = {
     "value": [None, [[1.0]], V[0], V.astype(np.int32), V.astype(">f4"), V[..., :0], V[:, :40], V[:1], V[:, :, :2]],
     "sizes": [None, "x", [5, 7], [(5, 7)], [(5.0, 7.0), (3.0, 2.0)], [(5, 8), (3, 2)], [(-5, -7), (3, 2)],
               [(5, 7, 1)], [(MOST_SIDE + 1, 0), (41, 1)], [[5, 7], [3]], [(5, 7), (3, 2), (0, 0)]],
-    "locations": [X[..., :1], X[0], X.astype(np.float16), X[:, :, :, :1], X[:1], X.tolist(), X[:, :, :2], X[..., :2, :]],
+    "locations": [X[..., :1], X[0], X.astype(np.float16), X[:, :, :, :1], X[:1], X.tolist(), X[:, :, :2],
+                  X[..., :2, :]],
     "weights": [W[:, :10], W[..., :2], W[0], W.astype(np.float64), None, 1.0],
     "threads": [0, -1, 1.5, "x", 1 << 20],
 }  # fmt: skip
