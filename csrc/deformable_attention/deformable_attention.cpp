@@ -113,8 +113,9 @@ struct Call {
         const int64_t b = index / r.heads, a = index % r.heads;
         thread_local Arena arena;
         std::array<float*, 6> part;
+        const int64_t corners = 4 * BLOCK * plan.padded;
         const std::array<int64_t, 6> sizes{
-            (r.places + 1) * plan.wide, 2 * plan.padded, plan.padded, plan.wide, 4 * plan.padded, 4 * plan.padded};
+            (r.places + 1) * plan.wide, 2 * plan.padded, plan.padded, plan.wide, corners, corners};
         if (!arena.room(sizes, part)) {
             failed = true;
             return;

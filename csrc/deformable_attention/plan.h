@@ -6,7 +6,8 @@
 
 namespace saccade::deformable_attention {
 
-constexpr int64_t PAD = 16;  // rows and points come in multiples of this many: the widest register
+constexpr int64_t PAD = 16;   // rows and points come in multiples of this many: the widest register
+constexpr int64_t BLOCK = 8;  // queries that become corners before their rows are added up
 
 // Points: those of all levels, L T of them; `padded` is that rounded up to PAD, and `wide` is D so.
 struct Plan {
@@ -26,15 +27,14 @@ struct Job {
     int64_t queries;
 };
 
-// Of one thread, 64-byte aligned.
+// Of one thread, 64-byte aligned. Corners of a point: upper left, upper right, lower left, lower right.
 struct Scratch {
     float* rows;     // (S + 1, wide) the head's pixels beside each other; behind them one of zeros, for what is outside
     float* pairs;    // (padded, 2) locations of a query
     float* weights;  // (padded)
     float* line;     // (wide) the answer of a query
-    float*
-        shares;  // (padded, 4) what the corners of each point count: upper left, upper right, lower left, lower right
-    int32_t* places;  // (padded, 4) where in `rows` they are
+    float* shares;   // (BLOCK, padded, 4) what each corner counts
+    int32_t* places;  // (BLOCK, padded, 4) where in `rows` it is
 };
 
 struct Kernel {
