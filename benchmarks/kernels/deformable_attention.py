@@ -55,8 +55,8 @@ def _heads(arrays: Arrays, dtype: type) -> np.ndarray:
     value, sizes, locations, weights = arrays
     heads = []
     for a in (0, -1):
-        v, x, w = (array.astype(dtype) for array in (value[0, :, a], locations[0, :, a], weights[0, :, a]))
-        heads.append(reference.attend(v, sizes, x, w))
+        one: list[np.ndarray] = [array[0, :, a].astype(dtype) for array in (value, locations, weights)]
+        heads.append(reference.attend(one[0], sizes, one[1], one[2]))
     return np.stack(heads)
 
 

@@ -59,11 +59,6 @@ def by_grid_sample(value: Tensor, sizes: Tensor, locations: Tensor, weights: Ten
     return out.reshape(batch, heads * dim, queries).transpose(1, 2).contiguous().to(value.dtype)
 
 
-@torch.library.custom_op("saccade::deformable_attention", mutates_args=())
-def _op(value: Tensor, sizes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    return by_grid_sample(value, sizes, locations, weights)
-
-
 def _fake(value: Tensor, sizes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
     return value.new_empty((value.shape[0], locations.shape[1], value.shape[2] * value.shape[3]))
 
@@ -82,5 +77,6 @@ def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return of_value, None, of_locations, of_weights
 
 
+_op: Any = torch.library.custom_op("saccade::deformable_attention", by_grid_sample, mutates_args=())
 _op.register_fake(_fake)
 _op.register_autograd(_gradient, setup_context=_keep)

@@ -76,7 +76,9 @@ def inputs(case: Case, seed: int = 0, dtype: str = "float32") -> tuple[np.ndarra
     if case.reach:
         centres = _centres(case)[slice(None) if case.queries is None else rng.integers(0, case.places, queries)]
         pixels = case.reach * rng.standard_normal((*outer, 2), np.float32)
-        locations = centres[:, None, None, None] + pixels / np.maximum(sizes, 1)[:, None, ::-1].astype(np.float32)
+        locations: np.ndarray = centres[:, None, None, None] + pixels / np.maximum(sizes, 1)[:, None, ::-1].astype(
+            np.float32
+        )
     else:
         locations = rng.random((*outer, 2), np.float32) * np.float32(1.2) - np.float32(0.1)
     weights = np.exp(rng.standard_normal(outer, np.float32))
