@@ -29,7 +29,7 @@ from saccade.kernels.cubins import ALIGNMENTS, source_digest
 from saccade.runtime.errors import KernelError, MissingExtra, SettingsError
 
 ARCHITECTURES = (80, 87, 89, 90, 100, 110, 120)
-OPS = ("relpos_attention", "mask_decode", "nms")
+OPS = ("relpos_attention", "deformable_attention", "mask_decode", "nms")
 PTX = 80  # architecture and PTX version of the fallback: an old driver reads it, and every newer GPU runs it
 NEW = 110  # the one architecture that the ptxas of CUDA 12.9 does not know
 SCRATCH = 2  # pointers that Triton adds to the parameters

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "saccade/deformable_attention.h"
 #include "saccade/relpos_attention.h"
 
 namespace {
@@ -43,6 +44,14 @@ saccade_parallel engine_threads(Ort::KernelContext& context) {
     return {run, &context};
 }
 
+// A size that is not known comes as -1 and would be taken for one. A name for it would say that it equals others of
+// that name, which is how memory gets shared: so there is no shape then.
+bool known(const Ort::ShapeInferContext::Shape& shape) {
+    for (const auto& size : shape)
+        if (size.IsInt() && size.AsInt() < 0) return false;
+    return true;
+}
+
 struct RelPosAttention {
     static constexpr const char* NAME = "RelPosAttention";
     static constexpr size_t INPUTS = 5;  // q, k, v (B, A, N, D), rh (B, A, N, Hk), rw (B, A, N, Wk)
@@ -50,13 +59,11 @@ struct RelPosAttention {
 
     explicit RelPosAttention(Ort::ConstKernelInfo info) : scale(info.GetAttribute<float>("scale")) {}
 
+    static ONNXTensorElementDataType type_of(size_t, ONNXTensorElementDataType type) { return type; }
+
     static void shape(Ort::ShapeInferContext& context, ONNXTensorElementDataType type) {
-        // A size that is not known comes as -1 and would be taken for one. A name for it would say that it equals
-        // others of that name, which is how memory gets shared: so there is no shape then.
         const auto& q = context.GetInputShape(0);
-        for (const auto& size : q)
-            if (size.IsInt() && size.AsInt() < 0) return;
-        if (q.size() == 4) context.SetOutputShape(0, q, type);
+        if (q.size() == 4 && known(q)) context.SetOutputShape(0, q, type);
     }
 
     void compute(Ort::KernelContext& context, int32_t dtype) const {
@@ -95,6 +102,59 @@ struct RelPosAttention {
     float scale;
 };
 
+struct DeformableAttention {
+    static constexpr const char* NAME = "DeformableAttention";
+    // value (B, S, A, D), sizes (L, 2), locations (B, N, A, L, T, 2), weights (B, N, A, L, T)
+    static constexpr size_t INPUTS = 4;
+    static constexpr size_t SIZES = 1;
+    inline static std::atomic<int64_t> calls{0};
+
+    explicit DeformableAttention(Ort::ConstKernelInfo) {}
+
+    static ONNXTensorElementDataType type_of(size_t index, ONNXTensorElementDataType type) {
+        return index == SIZES ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 : type;
+    }
+
+    static void shape(Ort::ShapeInferContext& context, ONNXTensorElementDataType type) {
+        const auto &value = context.GetInputShape(0), &locations = context.GetInputShape(2);
+        if (value.size() != 4 || locations.size() != 6 || !known(value) || !known(locations)) return;
+        if (!value[2].IsInt() || !value[3].IsInt()) return;  // their product has no name
+        context.SetOutputShape(0, {value[0], locations[1], value[2].AsInt() * value[3].AsInt()}, type);
+    }
+
+    void compute(Ort::KernelContext& context, int32_t dtype) const {
+        std::array<Shape, INPUTS> shapes;
+        std::array<const void*, INPUTS> data;
+        for (size_t i = 0; i < INPUTS; ++i) {
+            const Ort::ConstValue value = context.GetInput(i);
+            shapes[i] = value.GetTensorTypeAndShapeInfo().GetShape();
+            data[i] = value.GetTensorRawData();
+        }
+        const auto& [v, sizes, x, w] = shapes;
+        if (v.size() != 4 || sizes.size() != 2 || x.size() != 6 || w.size() != 5)
+            refuse(NAME, "an input has another number of axes");
+        if (sizes[1] != 2 || x != Shape{v[0], x[1], v[2], sizes[0], x[4], 2} || w != Shape(x.begin(), x.end() - 1))
+            refuse(NAME, "the inputs' shapes do not fit each other");
+        const int64_t row = v[2] * v[3], points = x[3] * x[4], heads = x[2] * points;
+        const saccade_deformable_request request{dtype,
+                                                 v[0],
+                                                 v[2],
+                                                 v[1],
+                                                 x[1],
+                                                 v[3],
+                                                 x[3],
+                                                 x[4],
+                                                 static_cast<const int64_t*>(data[SIZES]),
+                                                 {data[0], {v[1] * row, row, v[3]}},
+                                                 {data[2], {x[1] * heads * 2, heads * 2, points * 2}},
+                                                 {data[3], {x[1] * heads, heads, points}},
+                                                 context.GetOutput(0, Shape{v[0], x[1], row}).GetTensorMutableRawData(),
+                                                 {x[1] * row, row, v[3]},
+                                                 engine_threads(context)};
+        if (saccade_deformable_attention(nullptr, &request) != SACCADE_OK) refuse(NAME, saccade_error());
+    }
+};
+
 // Exceptions become statuses here: none crosses the engine's C ABI.
 template <class Run>
 OrtStatusPtr guarded(Run run) {
@@ -127,7 +187,7 @@ struct CustomOp : Ort::CustomOpBase<CustomOp<Op, TYPE, DTYPE>, Kernel<Op>, true>
     const char* GetName() const { return Op::NAME; }
     const char* GetExecutionProviderType() const { return "CPUExecutionProvider"; }
     size_t GetInputTypeCount() const { return Op::INPUTS; }
-    ONNXTensorElementDataType GetInputType(size_t) const { return TYPE; }
+    ONNXTensorElementDataType GetInputType(size_t index) const { return Op::type_of(index, TYPE); }
     size_t GetOutputTypeCount() const { return 1; }
     ONNXTensorElementDataType GetOutputType(size_t) const { return TYPE; }
 
@@ -155,7 +215,7 @@ Entry entry() {
 }
 
 const std::vector<Entry>& table() {
-    static const std::vector<Entry> all{entry<RelPosAttention>()};
+    static const std::vector<Entry> all{entry<RelPosAttention>(), entry<DeformableAttention>()};
     return all;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "saccade/decode_boxes.h"
+#include "saccade/deformable_attention.h"
 #include "saccade/mask_decode.h"
 #include "saccade/nms.h"
 #include "saccade/peaks.h"
@@ -196,6 +197,38 @@ void relpos_attention(const std::string& candidate, const py::array& q, const py
     check(status);
 }
 
+saccade_deformable_array walk_heads(const py::array& a) {
+    const saccade_relpos_array made = walk(a);
+    return {made.data, {made.stride[0], made.stride[1], made.stride[2]}};
+}
+
+// out: (B, N, A D), contiguous.
+void deformable_attention(const std::string& candidate, const py::array& value, const py::array_t<int64_t>& sizes,
+                          const py::array& locations, const py::array& weights, int64_t threads, py::array out) {
+    const int64_t heads = value.shape(2), dim = value.shape(3), queries = locations.shape(1);
+    const saccade_deformable_request r{value.itemsize() == 4 ? SACCADE_F32 : SACCADE_F16,
+                                       value.shape(0),
+                                       heads,
+                                       value.shape(1),
+                                       queries,
+                                       dim,
+                                       sizes.shape(0),
+                                       locations.shape(4),
+                                       sizes.data(),
+                                       walk_heads(value),
+                                       walk_heads(locations),
+                                       walk_heads(weights),
+                                       out.mutable_data(),
+                                       {queries * heads * dim, heads * dim, dim},
+                                       threads > 1 ? saccade_parallel{saccade_threads, &threads} : saccade_parallel{}};
+    int status;
+    {
+        py::gil_scoped_release release;
+        status = saccade_deformable_attention(candidate.c_str(), &r);
+    }
+    check(status);
+}
+
 // Bytes moved or operations done by one run of the loop.
 double peaks(const std::string& candidate, int what, py::array_t<float> a, const std::optional<py::array_t<float>>& b,
              const std::optional<py::array_t<float>>& c, int64_t repeats) {
@@ -233,6 +266,9 @@ PYBIND11_MODULE(_native, m) {
     m.def("relpos_attention", &relpos_attention);
     m.def("relpos_attention_candidates",
           &candidates<saccade_relpos_attention_candidate, saccade_relpos_attention_unusable>);
+    m.def("deformable_attention", &deformable_attention);
+    m.def("deformable_attention_candidates",
+          &candidates<saccade_deformable_attention_candidate, saccade_deformable_attention_unusable>);
     m.def("decode_boxes", &decode_boxes);
     m.def("decode_boxes_candidates", &candidates<saccade_decode_boxes_candidate, saccade_decode_boxes_unusable>);
     m.def("peaks", &peaks);

@@ -5,6 +5,7 @@
 #include "plan.h"
 #include "saccade/dtype.h"
 
+#define SACCADE_OP relpos_attention
 #define SACCADE_ISA avx512
 
 namespace saccade::relpos_attention {
@@ -40,5 +41,5 @@ inline void narrowed(uint16_t* at, V v) {
 }  // namespace
 }  // namespace saccade::relpos_attention
 
-#include "convert.inc"
+#include "../convert.inc"
 #include "relpos_attention.inc"

@@ -4,7 +4,10 @@
 #include "plan.h"
 #include "saccade/dtype.h"
 
+#define SACCADE_OP relpos_attention
 #define SACCADE_ISA base
+
+#include "../half.inc"
 
 // The compiler's own vectors: SSE, NEON or whatever the CPU has.
 namespace saccade::relpos_attention {
@@ -50,38 +53,6 @@ inline V scaled(V p, Whole whole) {
     return p * power;
 }
 
-inline float from_half(uint16_t half) {
-    const uint32_t size = half & 0x7fffu, sign = static_cast<uint32_t>(half & 0x8000u) << 16;
-    uint32_t bits = size << 13;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    value *= 0x1p112f;  // exact, for subnormal halves too
-    memcpy(&bits, &value, sizeof bits);
-    if (size >= 0x7c00) bits = 0x7f800000u | size << 13;
-    bits |= sign;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-// To the nearest, ties to even.
-inline uint16_t to_half(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    const uint32_t sign = bits >> 16 & 0x8000u;
-    bits &= 0x7fffffffu;
-    uint32_t half = (bits + 0xfff + (bits >> 13 & 1)) >> 13;
-    half -= 112u << 10;
-    if (bits < 0x38800000) {  // subnormal: ½ has the ulp of the least half
-        memcpy(&value, &bits, sizeof value);
-        value += 0.5f;
-        memcpy(&half, &value, sizeof half);
-        half -= 0x3f000000;
-    }
-    if (bits >= 0x477ff000) half = 0x7c00;
-    if (bits > 0x7f800000) half = 0x7e00;
-    return static_cast<uint16_t>(half | sign);
-}
-
 inline V widened(const uint16_t* at) {
     return V{from_half(at[0]), from_half(at[1]), from_half(at[2]), from_half(at[3])};
 }
@@ -92,5 +63,5 @@ inline void narrowed(uint16_t* at, V v) {
 }  // namespace
 }  // namespace saccade::relpos_attention
 
-#include "convert.inc"
+#include "../convert.inc"
 #include "relpos_attention.inc"

@@ -167,8 +167,11 @@ def test_a_named_candidate_is_measured_alone_even_the_reference(world):
     assert "avx2" in caught.value.hint
 
 
+EVERY = ("resize_normalize", "decode_boxes", "nms", "mask_decode", "relpos_attention", "deformable_attention")
+
+
 def test_every_op_with_a_module_here_yields_whole_problems():
-    assert {"resize_normalize", "decode_boxes", "nms", "mask_decode", "relpos_attention"} <= set(house.measured())
+    assert set(EVERY) <= set(house.measured())
     for op in house.measured():
         for problem in house.module(op).problems(True):
             assert problem.bytes > 0
@@ -177,7 +180,7 @@ def test_every_op_with_a_module_here_yields_whole_problems():
             assert not {peer.name for peer in problem.peers} & set(names), "a peer would hide a candidate"
 
 
-@pytest.mark.parametrize("op", ["resize_normalize", "decode_boxes", "nms", "mask_decode", "relpos_attention"])
+@pytest.mark.parametrize("op", EVERY)
 def test_the_gate_of_each_op_tells_right_from_wrong(op):
     problem = next(iter(house.module(op).problems(True)))
     right = problem.expected()
@@ -241,6 +244,7 @@ def test_the_picture(world, tmp_path):
 
 def test_work_is_counted_by_hand():
     from saccade.kernels.decode_boxes import cases as boxes
+    from saccade.kernels.deformable_attention import cases as deformable
     from saccade.kernels.mask_decode import cases as masks
     from saccade.kernels.nms import cases as nms
     from saccade.kernels.relpos_attention import cases as relpos
@@ -253,6 +257,8 @@ def test_work_is_counted_by_hand():
     assert nms.work(10, np.array([3, 0, 2]), classes=True) == (10 * 28 + 8 * 5, 6 * (3 + 1 + 5))
     assert boxes.work(boxes.Case("", 7, 5), 3) == (4 * 35 + 16 * 7 + 36 * 3, 35 + 48)
     assert relpos.work(relpos.Case("", 1, 2, (2, 3), 5)) == (2 * 6 * (20 + 5) * 4, 2 * 2 * 36 * (5 + 5))
+    pyramid = deformable.Case("", 1, 5, 2, 3, ((2, 3), (1, 1)), 4)  # seven pixels; eight points a query and head
+    assert deformable.work(pyramid) == (4 * (7 * 6 + 5 * 6 + 3 * 5 * 2 * 8), 8 * 5 * 2 * 8 * 3)
     case = masks.Case("", "noise", 1, (4, 4), (4, 4), (4, 4), (4, 4))
     low = np.full((1, 4, 4), 9, np.float32)
     assert masks.work(case, low, 11) == (4 * 16 + 28 + 11, 2 * 16)  # nothing straddles a threshold

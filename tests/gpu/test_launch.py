@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from saccade.kernels import cubins, gpu, mask_decode, nms, relpos_attention
+from saccade.kernels import cubins, deformable_attention, gpu, mask_decode, nms, relpos_attention
 from saccade.kernels.mask_decode import launch as masks
 from saccade.kernels.mask_decode.cases import logits, sam
 from saccade.kernels.mask_decode.request import check
@@ -77,6 +77,6 @@ def test_launches_are_captured_in_a_graph(cupy, usable, real):
 
 
 def test_explain_says_why_each_can_or_cannot_run(cupy):
-    for op in (nms, mask_decode, relpos_attention):
+    for op in (nms, mask_decode, relpos_attention, deformable_attention):
         for candidate in op.CANDIDATES:
             assert isinstance(candidate.unusable(), str)

@@ -16,8 +16,8 @@ from saccade.kernels.aot import ARCHITECTURES, OPS
 pytestmark = pytest.mark.skipif(
     find_spec("triton") is None, reason="triton is not installed: pip install 'saccade[kernels]'"
 )
-POINTERS = {"relpos_attention": 6, "mask_decode": 5, "nms": 3}
-PARAMETERS = {"relpos_attention": 11, "mask_decode": 12, "nms": 7}
+POINTERS = {"relpos_attention": 6, "deformable_attention": 5, "mask_decode": 5, "nms": 3}
+PARAMETERS = {"relpos_attention": 11, "deformable_attention": 11, "mask_decode": 12, "nms": 7}
 
 
 def compiled(folder, *arguments):
@@ -37,6 +37,7 @@ def some(tmp_path_factory):
     """A variant of relpos_attention for every architecture, and the other ops for two."""
     folder = tmp_path_factory.mktemp("cubins")
     compiled(folder, "--op", "relpos_attention", "--only", "fp16.d64.n16")
+    compiled(folder, "--op", "deformable_attention", "--only", "fp16.d32", "--arch", "80,90")
     return compiled(folder, "--op", "mask_decode", "--op", "nms", "--arch", "80,90")
 
 
@@ -73,12 +74,13 @@ def test_contracts_are_what_the_launcher_gives(some):
 def test_a_promise_pays(some):
     """With it, sixteen bytes are loaded at once."""
 
-    def widest(alignment):
-        text = (some / f"relpos_attention/ptx_80/fp16.d64.n16.{alignment}.ptx").read_text()
-        return "cp.async.cg.shared.global" in text or "ld.global.v4" in text
+    def widest(variant, alignment):
+        text = (some / f"{variant}.{alignment}.ptx").read_text()
+        return "cp.async.cg.shared.global" in text or re.search(r"ld\.global\S*\.v4", text)
 
-    assert widest("aligned")
-    assert not widest("general")
+    for variant in ("relpos_attention/ptx_80/fp16.d64.n16", "deformable_attention/ptx_80/fp16.d32"):
+        assert widest(variant, "aligned")
+        assert not widest(variant, "general")
 
 
 def test_nothing_is_fused_where_every_bit_counts(some):
@@ -93,7 +95,12 @@ def test_nothing_is_fused_where_every_bit_counts(some):
 def test_the_launcher_opens_them(some):
     if native.module is None:
         pytest.skip(native.MISSING)
-    for op, name in (("relpos_attention", "fp16.d64.n16"), ("nms", "fp32"), ("mask_decode", "fp32")):
+    for op, name in (
+        ("relpos_attention", "fp16.d64.n16"),
+        ("deformable_attention", "fp16.d32"),
+        ("nms", "fp32"),
+        ("mask_decode", "fp32"),
+    ):
         for home in ("sm_90", "ptx_80"):
             files = [some / op / home / f"{name}.{alignment}.json" for alignment in cubins.ALIGNMENTS]
             _, constants = cubins.open_files(files, cubins.source_digest(op))
