@@ -55,7 +55,8 @@ def add_bodies(model: Any) -> None:
     """
     wanted = sorted({node.op_type for node in model.graph.node if node.domain == DOMAIN})
     for name in wanted:
-        model.functions.append(_BODIES[name]().function(OPSET))
+        nodes = [node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, name)]
+        model.functions.append(import_module(_BODIES[name]).body(nodes, OPSET))
 
 
 def parity(model: Any, graph: GraphRecipe) -> float:
@@ -247,6 +248,9 @@ def quiet() -> Iterator[None]:
 
 
 DOMAIN = "saccade"
-_BODIES = {"RelPosAttention": lambda: import_module("saccade.kernels.relpos_attention.onnx")}
+_BODIES = {
+    "RelPosAttention": "saccade.kernels.relpos_attention.onnx",
+    "DeformableAttention": "saccade.kernels.deformable_attention.onnx",
+}
 _EXPORTERS = r"(torch|onnxscript|onnx_ir|onnx|copyreg|typing)(\.|$)"
 _REPORT = "nothing was written; the recipe of this family must be mended, or report the model"
