@@ -72,7 +72,8 @@ class GraphRecipe:
     module: torch.nn.Module in float32; its forward takes the spec's inputs in order and gives its outputs in order
     example: inputs to trace with; the batch is at least 2, since a size of 1 is baked in
     others: inputs at a second batch and, where a length varies, at a second length; parity is held there too
-    keep: node names or operators that stay in float32 in every variant; "<Sin" means with all that leads to it
+    keep: node names or operators that stay in float32 in every variant; "<Sin" means with all that leads to it, "@x"
+        all nodes of submodules x
     same: precisions at which the graph stays as it is, since it would lose by them: their variant is the float32 file
     golden: how many samples the golden set has of it
     swaps: share of the members of outputs (B, Q, …) that may differ from torch's: near ties of a top-k change places

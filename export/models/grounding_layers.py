@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.export.models.deformable import deformable_attention
+
 MASKED = -1e4
 """What is added to a score that does not count: its exponential is 0 in float32 and float16, and a row of nothing but
 these stays finite."""
-
-Sizes = list[tuple[int, int]]
 
 
 class Sine(nn.Module):
@@ -118,8 +118,9 @@ class Deformable(nn.Module):
         self.shape = layer.n_heads, layer.n_levels, layer.n_points
         self.locate = Locate()
 
-    def forward(self, query: Tensor, reference: Tensor, seen: Tensor, sizes: Sizes, inside: Tensor) -> Tensor:
-        """query (B, N, E), reference (B, N, L, 2) points or (B, N, L, 4) boxes, seen (B, S, E), inside (B, S)."""
+    def forward(self, query: Tensor, reference: Tensor, seen: Tensor, sizes: Tensor, inside: Tensor) -> Tensor:
+        """query (B, N, E), reference (B, N, L, 2) points or (B, N, L, 4) boxes, seen (B, S, E), sizes (L, 2), inside
+        (B, S)."""
         heads, levels, points = self.shape
         value = self.value(seen).masked_fill(~inside[..., None], 0.0).unflatten(-1, (heads, -1))
         offsets = self.offsets(query).unflatten(-1, (heads, levels, points, 2))
@@ -133,13 +134,12 @@ class Deformable(nn.Module):
 class Locate(nn.Module):
     """Where to read: around a point by pixels of the level, around a box by shares of half its size."""
 
-    def forward(self, reference: Tensor, offsets: Tensor, sizes: Sizes) -> Tensor:
+    def forward(self, reference: Tensor, offsets: Tensor, sizes: Tensor) -> Tensor:
         """reference (B, N, L, 2 or 4), offsets (B, N, A, L, T, 2) → (B, N, A, L, T, 2) in [0, 1] of the level."""
         centre = reference[:, :, None, :, None, :2]
         if reference.shape[-1] == 4:
             return centre + offsets / offsets.shape[4] * reference[:, :, None, :, None, 2:] * 0.5
-        scale = torch.stack([_scalars(w, h) for h, w in sizes]).to(offsets.dtype)
-        return centre + offsets / scale[:, None]
+        return centre + offsets / sizes.flip(1).to(offsets.dtype)[:, None]
 
 
 class EncoderLayer(nn.Module):
@@ -158,7 +158,7 @@ class EncoderLayer(nn.Module):
         text: Tensor,
         where: Tensor,
         reference: Tensor,
-        sizes: Sizes,
+        sizes: Tensor,
         inside: Tensor,
         words: Tensor,
         order: Tensor,
@@ -189,7 +189,7 @@ class DecoderLayer(nn.Module):
         seen: Tensor,
         text: Tensor,
         words: Tensor,
-        sizes: Sizes,
+        sizes: Tensor,
         inside: Tensor,
     ) -> Tensor:
         placed = query + place
@@ -209,24 +209,6 @@ class Refine(nn.Module):
 
     def forward(self, query: Tensor, boxes: Tensor) -> Tensor:
         return torch.sigmoid(self.head(query) + torch.special.logit(boxes, eps=1e-5))
-
-
-def deformable_attention(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
-    """(B, S, A, D), (B, N, A, L, T, 2), (B, N, A, L, T) → (B, N, A D)."""
-    grid = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
-    parts, start = [], 0
-    for level, (height, width) in enumerate(sizes):
-        part = value[:, start : start + height * width].permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, (height, width))
-        parts.append(F.grid_sample(part, grid[:, :, level], align_corners=False))
-        start = start + height * width
-    weights = weights.transpose(1, 2).flatten(0, 1)[:, None]
-    read = (torch.stack(parts, -2) * weights).sum((-2, -1))
-    return read.unflatten(0, (-1, value.shape[2])).flatten(1, 2).transpose(1, 2)
-
-
-def _scalars(*values: int) -> Tensor:
-    """Sizes as a tensor, which may be named dims while exporting."""
-    return torch.stack([torch.scalar_tensor(value, dtype=torch.int64) for value in values])
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

@@ -32,8 +32,9 @@ CLASSES = {
     "grounding-dino": "GroundingDinoForObjectDetection",
     "mm-grounding-dino": "MMGroundingDinoForObjectDetection",
 }
-FREE = ()
-"""Backbones whose graph takes any height and width."""
+FREE = ("convnext", "convnextv2", "resnet")
+"""Backbones whose graph takes any height and width, where more than one size is asked for: one of a single size is
+exported twice as fast and runs with its positions folded."""
 MOST = 8
 """Samples of the detector that are looked at, each of thousands of places; a real one takes seconds."""
 READ = 24
@@ -93,7 +94,7 @@ def graphs_of(model: Any, sizes: Sequence[Size], pad: int, longest: int) -> tupl
     text = text_graph(Text(model.model).eval(), int(model.config.d_model), pad, longest)
     module, queries = Detector(model).eval(), int(model.config.num_queries)
     make = lambda name, *rest: detector_graph(name, module, text, queries, longest, *rest)  # noqa: E731
-    if model.config.backbone_config.model_type in FREE:
+    if model.config.backbone_config.model_type in FREE and len(sizes) > 1:
         return text, make("detector", None, sizes[0], sizes[-1])
     return text, *(make(f"detector_{h}x{w}", (h, w), (h, w), (h, w)) for h, w in sizes)
 
@@ -123,6 +124,8 @@ def detector_graph(
     name: str, module: Any, text: GraphRecipe, queries: int, longest: int, fixed: Size | None, *tried: Size
 ) -> GraphRecipe:
     """A detector's graph. fixed: its height and width, None where they are free; tried: sizes to trace and check at"""
+    from saccade.export.models.grounding_dino import EXACT
+
     height, width = fixed or ("H", "W")
     spec = GraphSpec(
         inputs=(
@@ -146,6 +149,7 @@ def detector_graph(
         name=name,
         module=module,
         spec=spec,
+        keep=EXACT,
         golden=1,  # at 800 x 1066 a sample is 10 MB of pixels
         swaps=SWAPPED,
         example=_asked(text, first, 2, 9),
