@@ -273,6 +273,22 @@ def test_sizes_follow_the_preprocessing(folder: Path) -> None:
     assert read(Checkpoint(folder, "m")).config["sizes"] == [[96, 128], [128, 96]]
 
 
+@pytest.mark.slow
+def test_one_graph_serves_all_sizes_where_the_backbone_allows(folder: Path) -> None:
+    from transformers import GroundingDinoForObjectDetection
+
+    recipe = read(Checkpoint(folder, "m", sizes=((64, 96), (96, 64))))
+    text, detector = recipe.graphs
+    assert detector.spec.inputs[0].dims == ("B", 3, "H", "W")
+    runs = {graph.name: session(to_onnx(graph)) for graph in recipe.graphs}
+    with hushed():
+        stock = GroundingDinoForObjectDetection.from_pretrained(folder).eval()
+    for size in ((64, 96), (72, 120), (96, 72)):
+        given = asked(size, 0, 1, seed=8)
+        found = through(lambda graph, inputs: runs[graph.name](inputs), recipe.graphs, given)
+        check(found, stock_answer(stock, given), given["text_mask"])
+
+
 def test_bad_wishes_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="30 queries") as caught:
         read(Checkpoint(folder, "m", sizes=((32, 32),)))
