@@ -32,14 +32,17 @@ def int8(
     """A quantised copy of a float32 onnx.ModelProto; it merges in batches as the original does.
 
     samples: inputs of single runs, for the ranges
-    keep: names of nodes that stay float32. The last product always does: it is small and its error is the answer's
+    keep: nodes that stay float32; "@x" means those of the submodules x. The last product always does: it is small and
+        its error is the answer's
     judge: the share of the allowed loss that a model uses (saccade.runtime.budgets.spent); while it is too much, the
         products whose rounding is heard most in the answers, by measurement, stay float32. Without one all are int8
     effort: how long that may take, and who is told
     tell: called with what was found
     """
     equal = _copied(model)
-    groups = _groups(equal, samples, set(keep), effort.step)
+    marks = tuple(f"{k}/" for k in keep if k.startswith("@"))
+    marked = {node.name for node in equal.graph.node if node.name.startswith(marks)}
+    groups = _groups(equal, samples, marked | set(keep), effort.step)
     effort.expect(len(groups), "scales")
     for group in groups:
         _settle(equal.graph, group)

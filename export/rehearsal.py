@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 METRICS = {
     "clip": ("cosine", "top1_agreement", "accuracy"),
     "sam": ("mask_iou", "iou_agreement", "cosine"),
+    "grounding": ("box_iou", "score", "cosine"),
+    "owl": ("box_iou", "score", "cosine"),
 }
 """What each family has figures of, beyond what its own budgets name: what a budget can be set on."""
 FEW = 24

@@ -43,6 +43,7 @@ def export(
         Path | None, typer.Option(help="A JSON file for what the int8 search found; every layer is measured alone.")
     ] = None,
     search_minutes: Annotated[float, typer.Option(help="How long that search may take, over all graphs.")] = 4.0,
+    sizes: Annotated[str, typer.Option(help="Input sizes of a detector, height x width: 480x640,800x1088.")] = "",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     license: Annotated[str | None, typer.Option(help="SPDX expression of the weights' licence.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -66,6 +67,7 @@ def export(
             calibrate=calibrate,
             texts=lines(texts) if texts else None,
             labelled=labelled_folder(labelled) if labelled else None,
+            sizes=_sizes(sizes),
             revision=revision,
             license=license,
             overwrite=force,
@@ -124,6 +126,17 @@ def _resident(bundles: list[Path], budget_bytes: int, json: bool) -> None:
     made.add_row("engines together", "", _mb(found["used_bytes"]))
     made.add_row("this process", "", _mb(found["process_bytes"]))
     show(made)
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    """480x640,640x480 as numbers. Raises SettingsError."""
+    found = []
+    for part in filter(None, text.replace(" ", "").split(",")):
+        height, _, width = part.lower().partition("x")
+        if not (height.isdecimal() and width.isdecimal()):
+            raise SettingsError(f"no size: {part[:40]!r}", hint="height x width in pixels: --sizes 480x640,640x480")
+        found.append((int(height), int(width)))
+    return found
 
 
 def _print(bundle: Path, json: bool, *, check: bool) -> None:
