@@ -105,7 +105,7 @@ def _exported(graph: GraphRecipe) -> Any:
 
     limits = graph.spec.limits
     dims = {
-        dim: torch.export.Dim(dim, max=limits[dim][1]) if dim in limits else torch.export.Dim(dim)
+        dim: dim if dim in graph.loose else torch.export.Dim(dim, max=limits[dim][1] if dim in limits else None)
         for tensor in graph.spec.inputs
         for dim in tensor.dims
         if isinstance(dim, str)
