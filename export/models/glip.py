@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from saccade.export.models.glip_head import Anchors, Head
@@ -55,13 +56,19 @@ class Detector(nn.Module):
         first = self.body.patch_embed.proj
         first.weight = nn.Parameter(first.weight.detach().flip(1), requires_grad=False)
 
-    def forward(self, pixels: Tensor, text: Tensor, text_mask: Tensor, attends: Tensor) -> tuple[Tensor, ...]:
-        """pixels: (B, 3, H, W) red first, H and W multiples of 32; text: (B, N, E); text_mask: (B, N) bool;
-        attends: (B, N, N) bool → logits (B, Q, N), boxes (B, Q, 4) x0 y0 x1 y1 in [0, 1], centerness (B, Q).
+    def forward(
+        self, pixels: Tensor, shown: Tensor, text: Tensor, text_mask: Tensor, attends: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """pixels: (B, 3, H, W) red first, H and W multiples of 32; shown: (B, H, W) bool, the picture at the top left;
+        text: (B, N, E); text_mask: (B, N) bool; attends: (B, N, N) bool.
+
+        Returns logits (B, Q, N), boxes (B, Q, 4) x0 y0 x1 y1 in [0, 1] of what is shown, centerness (B, Q). As in the
+        reference the network sees the padding, as zeros: `shown` says how large the picture is and masks nothing.
         """
         maps = self.fpn(self.body(pixels))
         logits, numbers, centerness = self.head(maps, text, text_mask, attends)
-        return logits, self.anchors(numbers, maps, pixels.shape[-2], pixels.shape[-1]), centerness
+        size = torch.stack([shown[:, 0].float().sum(1), shown[:, :, 0].float().sum(1)], 1)  # width, height
+        return logits, self.anchors(numbers, maps, size), centerness
 
 
 def _under(shape: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:

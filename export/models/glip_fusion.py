@@ -53,7 +53,7 @@ class BiAttention(nn.Module):
 
 
 class BiAttentionBlock(nn.Module):
-    """Norms, attention both ways, and how much of it is added. What is added to is the normed map, as in the reference."""
+    """Norms, attention both ways, and how much of it is added: to the normed map, as in the reference."""
 
     def __init__(self, width: int, words: int, inner: int):
         super().__init__()

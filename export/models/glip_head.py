@@ -84,9 +84,9 @@ class Head(nn.Module):
 
 
 class Anchors(nn.Module):
-    """The official `rpn.anchor_generator`: of each level one anchor, x0 y0 x1 y1 of the first cell, last pixel included.
+    """The official `rpn.anchor_generator`: of each level the first cell's anchor, x0 y0 x1 y1, last pixel included.
 
-    It has no weights to learn, but the files carry it, and it says strides and sizes: x0 + x1 + 1 and x1 - x0 + 1.
+    Nothing in it is learnt, but the files carry it, and it says strides and sizes: x0 + x1 + 1 and x1 - x0 + 1.
     """
 
     def __init__(self) -> None:
@@ -95,26 +95,24 @@ class Anchors(nn.Module):
         for i in range(LEVELS):
             self.cell_anchors.register_buffer(str(i), torch.zeros(1, 4))
 
-    def forward(self, numbers: Tensor, maps: list[Tensor], height: int, width: int) -> Tensor:
-        """numbers: (B, Q, 4); maps: (B, C, h, w) of each level; height, width: of the pixels.
+    def forward(self, numbers: Tensor, maps: list[Tensor], size: Tensor) -> Tensor:
+        """numbers: (B, Q, 4); maps: (B, C, h, w) of each level; size: (B, 2), pixels shown, width first.
 
-        Returns boxes (B, Q, 4) x0 y0 x1 y1 in [0, 1]. The reference counts pixels, and a box's last one is inside: half a
-        pixel on either side is what centres its anchors and boxes on the cells. Here they are edges from the start.
+        Returns boxes (B, Q, 4) x0 y0 x1 y1 in [0, 1]. The reference counts pixels, and a box's last one is inside: half
+        a pixel on either side is what centres its anchors and boxes on the cells. Here they are edges from the start.
         """
         centres, sides = [], []
         for i, one in enumerate(maps):
-            x0, _, x1, _ = self.cell_anchors.get_buffer(str(i))[0]
-            y = (torch.arange(one.shape[-2]) + 0.5) * (x0 + x1 + 1)
-            x = (torch.arange(one.shape[-1]) + 0.5) * (x0 + x1 + 1)
-            grid = torch.stack([x.expand(one.shape[-2], -1), y[:, None].expand(-1, one.shape[-1])], -1).flatten(0, 1)
-            centres.append(grid)
-            sides.append((x1 - x0 + 1).expand(grid.shape[0], 1))
+            first, _, last, _ = self.cell_anchors.get_buffer(str(i))[0]
+            rows, columns = ((torch.arange(n) + 0.5) * (first + last + 1) for n in one.shape[-2:])
+            x, y = columns.expand(one.shape[-2], -1), rows[:, None].expand(-1, one.shape[-1])
+            centres.append(torch.stack([x, y], -1).flatten(0, 1))
+            sides.append((last - first + 1).expand(centres[-1].shape[0], 1))
         centre, side = torch.cat(centres), torch.cat(sides)
         moved = numbers[..., :2] / WEIGHTS[0] * side + centre
         half = (numbers[..., 2:] / WEIGHTS[1]).clamp(max=LARGEST).exp() * (side / 2)
-        x0y0, x1y1 = moved - half, moved + half
-        edges = [x0y0[..., 0] / width, x0y0[..., 1] / height, x1y1[..., 0] / width, x1y1[..., 1] / height]
-        return torch.stack(edges, -1).clamp(0, 1)
+        edges = torch.stack([moved - half, moved + half], 2)  # (B, Q, 2 corners, 2)
+        return (edges / size[:, None, None]).clamp(0, 1).flatten(2)
 
 
 def _step(shape: Shapes, base: str) -> nn.Module:
