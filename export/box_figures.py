@@ -5,6 +5,7 @@ Slot k is one anchor in both answers, so it is compared with slot k; nothing is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,17 @@ COUNTED = 50
 """Boxes of each answer that count, the best first."""
 
 
-def figures(trial: Trial, detector: GraphRecipe) -> tuple[Measured, ...]:
-    """How far boxes and scores move, over each answer's best boxes; the words' are seen through the trained detector.
+def figures(trial: Trial, detectors: Sequence[GraphRecipe]) -> tuple[Measured, ...]:
+    """How far boxes and scores move, over each answer's best boxes; the words' are seen through the (first) trained
+    detector.
 
     Sample i of the detector was asked with sample i of the text. box_iou: mean overlap; score: 1 - the largest
     difference over tokens, mean over boxes; cosine: of the words, for reading
     """
+    detector = next((one for one in detectors if one.name == trial.graph), detectors[0])
     ious, scores, turned = [], [], []
     answers = trial.variant[trial.graph]
-    for i, (want, given) in enumerate(zip(trial.trained["detector"], trial.samples["detector"], strict=True)):
+    for i, (want, given) in enumerate(zip(trial.trained[detector.name], trial.samples[detector.name], strict=True)):
         got = answers[i % len(answers)]
         if trial.graph == "text":
             turned.append(cosine(got["text"][0], given["text"][0]).mean())

@@ -72,8 +72,6 @@ class GraphRecipe:
     keep: node names or operators that stay in float32 in every variant; "<Sin" means with all that leads to it
     same: precisions at which the graph stays as it is, since it would lose by them: their variant is the float32 file
     golden: how many samples the golden set has of it
-    loose: dims that the graph computes with (padding, halving) beyond what torch can prove for every size; that none
-        was baked in is then shown by `others` alone, which have other sizes of them
     """
 
     name: str
@@ -85,7 +83,6 @@ class GraphRecipe:
     same: tuple[str, ...] = ()
     mergeable: bool = True
     golden: int = 4
-    loose: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _exported(graph: GraphRecipe) -> Any:
 
     limits = graph.spec.limits
     dims = {
-        dim: dim if dim in graph.loose else torch.export.Dim(dim, max=limits[dim][1] if dim in limits else None)
+        dim: torch.export.Dim(dim, max=limits[dim][1]) if dim in limits else torch.export.Dim(dim)
         for tensor in graph.spec.inputs
         for dim in tensor.dims
         if isinstance(dim, str)
@@ -157,18 +157,8 @@ def clean(model: Any, graph: GraphRecipe) -> Any:
         del value.metadata_props[:]
     del body.value_info[:], body.metadata_props[:], model.metadata_props[:]
     body.name, body.doc_string, model.doc_string = graph.name, "", ""
-    _name_sizes(body, graph)
     model.producer_name, model.producer_version = "saccade", ""
     return model
-
-
-def _name_sizes(body: Any, graph: GraphRecipe) -> None:
-    """Give sizes of outputs that are computed from the inputs', such as a number of places, the spec's names."""
-    given = {dim for tensor in graph.spec.inputs for dim in tensor.dims}
-    for value, tensor in zip(body.output, graph.spec.outputs, strict=False):
-        for found, dim in zip(value.type.tensor_type.shape.dim, tensor.dims, strict=False):
-            if isinstance(dim, str) and dim not in given and not found.HasField("dim_value"):
-                found.dim_param = dim
 
 
 def _refuse_other_shapes(model: Any, graph: GraphRecipe) -> None:

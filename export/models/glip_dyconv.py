@@ -128,8 +128,5 @@ class DyConv(nn.Module):
 
 def _first(x: Tensor, like: Tensor) -> Tensor:
     """The first numbers of each picture of x (B, T, H, W), in memory's order, as (B, T, h, w) of the smaller `like`."""
-    batch, taps = x.shape[:2]
-    height, width = like.shape[-2:]
-    # By index, since torch cannot prove for named sizes that a slice is not longer than what it is cut from.
-    count = torch.arange(taps * height * width)
-    return x.flatten(1).index_select(1, count).reshape(batch, taps, height, width)
+    taps, (height, width) = x.shape[1], like.shape[-2:]
+    return x.flatten(1)[:, : taps * height * width].reshape(-1, taps, height, width)

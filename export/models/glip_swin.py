@@ -2,8 +2,9 @@
 
     pixels (B, 3, H, W) ──4 x 4 patches──▶ H/4 ──▶ H/8 ──▶ H/16 ──▶ H/32 ──pyramid──▶ P3 … P7 (B, C, H/8 … H/128)
 
-Depths, widths, heads and windows come from the weights. Nothing here knows H and W before it runs: numbers of windows
-are computed from the shape, so that one exported graph takes every size.
+Depths, widths, heads and windows come from the weights. Nothing here knows H and W before it runs, but an exported
+graph is for one size: where maps are padded to whole windows, rolled and halved, torch's export takes tens of minutes
+to reason about named sizes (it does come to an end for the backbone alone, and the graph is right).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """GLIP's official .pth: the words once, each picture with them. docs/export-glip.md says more.
 
-    ids, positions (B, N), attends (B, N, N)                      ──▶ text     ──▶ text (B, N, E)
-    pixels (B, 3, H, W), shown (B, H, W), text, text_mask, attends ──▶ detector ──▶ logits, boxes, centerness
+    ids, positions (B, N), attends (B, N, N)                       ──▶ text         ──▶ text (B, N, E)
+    pixels (B, 3, H, W), shown (B, H, W), text, text_mask, attends ──▶ detector_HxW ──▶ logits, boxes, centerness
 
 https://github.com/microsoft/GLIP, arXiv 2112.03857. Which variant it is shows in the names: a tower with fusion is
 GLIP-T (B), (C), GLIP-T or GLIP-L, one without is GLIP-T (A). Widths and depths come from the tensors.
@@ -9,6 +9,7 @@ GLIP-T (B), (C), GLIP-T or GLIP-L, one without is GLIP-T (A). Widths and depths 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -24,18 +25,16 @@ from saccade.export.recipe import Ask, Checkpoint, GraphRecipe, Inputs, Material
 from saccade.export.recipes.sam_official import fill
 from saccade.export.state_dict import load
 from saccade.export.to_onnx import reference
-from saccade.runtime.errors import ExportError
+from saccade.runtime.errors import ExportError, SettingsError
 from saccade.runtime.preprocess import Preprocess
 from saccade.runtime.spec import GraphSpec, Padding, TensorSpec
 from saccade.runtime.text import Tokenizer
 
 Size = tuple[int, int]
-SIZES: tuple[Size, ...] = ((800, 1088), (1088, 800), (800, 800))
-"""Inputs that the pipeline chooses from, for pictures of 4 x 3, 3 x 4 and squares: 800 pixels of the shorter edge, as
-in the reference's tests, in whole steps of 32. The graph takes any other such size as well."""
-TRACED: tuple[Size, ...] = ((256, 320), (352, 256), (480, 640))
-"""What the graph is traced and compared at. From 256 on, Swin's last map has two windows a side, so no size of the
-example is 1, which torch would take for a number."""
+SIZES: tuple[Size, ...] = ((800, 1088), (1088, 800))
+"""Inputs, each a graph of its own: what the reference's tests make of pictures of 4 x 3 and 3 x 4, 800 pixels of the
+shorter edge and padding to whole steps of 32."""
+STEP = 32
 LONGEST = 256
 """Tokens of a prompt, in every released model."""
 MOST = 4
@@ -55,7 +54,7 @@ def read(checkpoint: Checkpoint) -> Recipe:
     model = loaded(checkpoint)
     spec, data = bert_tokenizer(checkpoint, LONGEST)
     tokenizer = Tokenizer(data, spec)
-    return build(model, checkpoint, tokenizer, data, SIZES, TRACED)
+    return build(model, checkpoint, tokenizer, data, getattr(checkpoint, "sizes", ()) or SIZES)
 
 
 def loaded(checkpoint: Checkpoint) -> Any:
@@ -72,25 +71,30 @@ def loaded(checkpoint: Checkpoint) -> Any:
     return model
 
 
-def build(
-    model: Any, checkpoint: Checkpoint, tokenizer: Tokenizer, data: bytes, sizes: Sequence[Size], traced: Sequence[Size]
-) -> Recipe:
-    """The recipe of a loaded GLIP. data: the tokenizer's file; sizes, traced: as SIZES and TRACED."""
+def build(model: Any, checkpoint: Checkpoint, tokenizer: Tokenizer, data: bytes, sizes: Sequence[Size]) -> Recipe:
+    """The recipe of a loaded GLIP. data: the tokenizer's file; sizes: (height, width) of each graph's input.
+
+    Raises SettingsError for a size that is not in whole steps of 32.
+    """
     from saccade.export.models.glip import Detector
 
+    if odd := [size for size in sizes if any(n % STEP or n < STEP for n in size)]:
+        height, width = odd[0]
+        raise SettingsError(f"[export] sizes: {height}x{width}", hint=f"GLIP's are multiples of {STEP}")
     text = text_graph(model.text, int(model.text.embeddings.word_embeddings.weight.shape[1]))
-    graphs = text, detector_graph(Detector(model).eval(), text, traced)
+    detector = Detector(model).eval()
+    graphs = text, *(detector_graph(detector, text, size) for size in sizes)
     preprocess = preprocess_of_glip()
 
     def samples(material: Material, names: Sequence[str], ask: Ask) -> dict[str, list[Inputs]]:
         pictures, lines = spread(list(material.pictures), MOST), spread(prompts(material.texts))
         words = [_words(tokenizer.encode([line])) for line in lines]
         found: dict[str, list[Inputs]] = {"text": words}
-        if "detector" in names:  # picture i is asked with prompt i, which `figures` relies on
-            found["detector"] = [
-                _fitted(picture, sizes[0], preprocess) | _asked(words[i % len(words)], ask(text, words[i % len(words)]))
-                for i, picture in enumerate(pictures)
-            ]
+        for graph, size in zip(graphs[1:], sizes, strict=True):
+            if graph.name in names:  # picture i is asked with prompt i, which `figures` relies on
+                said = [words[i % len(words)] for i in range(len(pictures))]
+                pairs = zip(pictures, said, strict=True)
+                found[graph.name] = [_fitted(one, size, preprocess) | _asked(w, ask(text, w)) for one, w in pairs]
         return {name: found[name] for name in names}
 
     return Recipe(
@@ -98,7 +102,7 @@ def build(
         name=checkpoint.id.rpartition("/")[2],
         graphs=graphs,
         samples=samples,
-        figures=lambda trial: figures(trial, graphs[1]),
+        figures=lambda trial: figures(trial, graphs[1:]),
         budgets=dict(BUDGETS),
         preprocess=msgspec.to_builtins(preprocess),
         tokenizer=msgspec.to_builtins(tokenizer.spec),
@@ -157,37 +161,43 @@ def text_graph(module: Any, width: int) -> GraphRecipe:
     )
 
 
-def detector_graph(module: Any, text: GraphRecipe, traced: Sequence[Size]) -> GraphRecipe:
-    """The pictures' graph, of any height and width in whole steps of 32."""
+def detector_graph(module: Any, text: GraphRecipe, size: Size) -> GraphRecipe:
+    """The graph of pictures of one size."""
+    places = sum(math.prod(level) for level in levels(size))
     spec = GraphSpec(
         inputs=(
-            TensorSpec("pixels", "float32", ("B", 3, "H", "W")),
-            TensorSpec("shown", "bool", ("B", "H", "W")),
+            TensorSpec("pixels", "float32", ("B", 3, *size)),
+            TensorSpec("shown", "bool", ("B", *size)),
             TensorSpec("text", "float32", ("B", "N", text.spec.outputs[0].dims[-1])),
             TensorSpec("text_mask", "bool", ("B", "N")),
             TensorSpec("attends", "bool", ("B", "N", "N")),
         ),
         outputs=(
-            TensorSpec("logits", "float32", ("B", "Q", "N")),
-            TensorSpec("boxes", "float32", ("B", "Q", 4)),
-            TensorSpec("centerness", "float32", ("B", "Q")),
+            TensorSpec("logits", "float32", ("B", places, "N")),
+            TensorSpec("boxes", "float32", ("B", places, 4)),
+            TensorSpec("centerness", "float32", ("B", places)),
         ),
         batch="B",
         pads=(Padding("N", {"text": 0, "text_mask": 0, "attends": 0}),),
         limits={"N": (2, LONGEST)},
     )
-    examples = [_drawn(text, size, 2 - n % 2, 9 - 3 * n) for n, size in enumerate(traced)]
     return GraphRecipe(
-        name="detector",
+        name=f"detector_{size[0]}x{size[1]}",
         module=module,
         spec=spec,
-        # In half precision neither a place nor a box is as fine as a pixel, and ONNX Runtime has no DeformConv of it.
-        keep=("DeformConv",),
+        keep=("DeformConv",),  # ONNX Runtime has it in float32 alone, as the reference's autocast does
         golden=1,
-        loose=("H", "W"),
-        example=examples[0],
-        others=tuple(examples[1:]),
+        example=_drawn(text, size, 2, 9),
+        others=(_drawn(text, size, 1, 4),),
     )
+
+
+def levels(size: Size) -> list[Size]:
+    """Height and width of P3 to P7: an eighth, a sixteenth, a thirty-second; two more halvings round up."""
+    found = [(size[0] // step, size[1] // step) for step in (8, 16, 32)]
+    for _ in range(2):
+        found.append(((found[-1][0] + 1) // 2, (found[-1][1] + 1) // 2))
+    return found
 
 
 def prompts(texts: Sequence[str]) -> list[str]:

@@ -57,7 +57,8 @@ def gelu(x: Array) -> Array:
 
 
 def fused(maps: list[Array], t: Array, known: int, w: dict[str, Array], heads: int = 8) -> tuple[list[Array], Array]:
-    """The fusion as published, every projection of every place made. maps: (C, h, w); t: (N, E), `known` of them words."""
+    """The fusion as published, every projection of every place made. maps: (C, h, w); t: (N, E), `known` of them
+    words."""
     v = norm(np.concatenate([one.reshape(len(one), -1).T for one in maps]), w, "layer_norm_v")
     t = norm(t, w, "layer_norm_l")
     q, k = linear(v, w, "attn.v_proj"), linear(t, w, "attn.l_proj")
@@ -89,7 +90,7 @@ def bert_layer(t: Array, known: int, w: dict[str, Array], heads: int) -> Array:
 
 
 def dyconv(maps: list[Array], w: dict[str, Array]) -> list[Array]:
-    """maps: (C, h, w), the finest first; the coarser map's offsets are the first numbers of the finer one's in memory."""
+    """maps: (C, h, w), the finest first; the coarser map's offsets are the finer one's first numbers in memory."""
     mixed = []
     for level, here in enumerate(maps):
         said = plain_conv(here, w["offset.weight"], w["offset.bias"])
