@@ -30,9 +30,8 @@ def figures(trial: Trial, detectors: Sequence[GraphRecipe]) -> tuple[Measured, .
     """
     detector = next((one for one in detectors if one.name == trial.graph), detectors[0])
     ious, scores, turned = [], [], []
-    answers = trial.variant[trial.graph]
     for i, (want, given) in enumerate(zip(trial.trained[detector.name], trial.samples[detector.name], strict=True)):
-        got = answers[i % len(answers)]
+        got = trial.variant[trial.graph][i]
         if trial.graph == "text":
             turned.append(cosine(got["text"][0], given["text"][0]).mean())
             got = trial.ask(detector, {**given, **got})
@@ -47,7 +46,7 @@ def figures(trial: Trial, detectors: Sequence[GraphRecipe]) -> tuple[Measured, .
 def _scores(answer: Any) -> np.ndarray:
     """(Q, N): what a phrase of that token alone would score."""
     both = sigmoid(answer["logits"][0]).astype(np.float64) * sigmoid(answer["centerness"][0])[:, None]
-    return np.nan_to_num(np.sqrt(both), nan=-1.0)  # NaN is like nothing
+    return np.asarray(np.nan_to_num(np.sqrt(both), nan=-1.0))  # NaN is like nothing
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -56,4 +55,4 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     both, areas = side.prod(1), [(one[:, 2:] - one[:, :2]).prod(1) for one in (a, b)]
     either = areas[0] + areas[1] - both
     same = np.abs(a - b).max(1) < 1e-3
-    return np.nan_to_num(np.where(either > 0, both / np.where(either > 0, either, 1), same))
+    return np.asarray(np.nan_to_num(np.where(either > 0, both / np.where(either > 0, either, 1), same)))

@@ -160,7 +160,8 @@ class Pyramid(nn.Module):
 
     def forward(self, seen: list[Tensor]) -> list[Tensor]:
         """seen: three maps, the finest first → P3 to P7."""
-        above, found = None, []
+        found: list[Tensor] = []
+        above: Tensor | None = None
         for i in (4, 3, 2):
             here = getattr(self, f"fpn_inner{i}")(seen[i - 2])
             if above is not None:

@@ -88,12 +88,12 @@ def build(model: Any, checkpoint: Checkpoint, tokenizer: Tokenizer, data: bytes,
 
     def samples(material: Material, names: Sequence[str], ask: Ask) -> dict[str, list[Inputs]]:
         pictures, lines = spread(list(material.pictures), MOST), spread(prompts(material.texts))
-        words = [_words(tokenizer.encode([line])) for line in lines]
+        count = max(len(pictures), len(lines))
+        words = [_words(tokenizer.encode([lines[i % len(lines)]])) for i in range(count)]
         found: dict[str, list[Inputs]] = {"text": words}
         for graph, size in zip(graphs[1:], sizes, strict=True):
             if graph.name in names:  # picture i is asked with prompt i, which `figures` relies on
-                said = [words[i % len(words)] for i in range(len(pictures))]
-                pairs = zip(pictures, said, strict=True)
+                pairs = zip(pictures, words, strict=False)
                 found[graph.name] = [_fitted(one, size, preprocess) | _asked(w, ask(text, w)) for one, w in pairs]
         return {name: found[name] for name in names}
 
