@@ -5,9 +5,9 @@
 
 A picture has thousands of places, a prompt tens of words. So what is linear in a place is never computed place by
 place: (v Wq)(t Wk)ᵀ is v (Wq (t Wk)ᵀ), a C x N matrix a head; the words' values go through the output product before
-they are spread over places; places are averaged before they are projected. The answers are the reference's but for the
-order of sums. Of its 1.6 million + 6,144 N multiplications a place only the second part is left, since a head is as wide
-as a place: at 16 words a seventeenth.
+they are spread over places; places are averaged before they are projected. The answers are the reference's, but for
+the order of sums. Of its 1.6 million + 6,144 N multiplications a place only the second part is left, since a head is
+as wide as a place: at 16 words a seventeenth.
 """
 
 from __future__ import annotations

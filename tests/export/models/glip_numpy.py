@@ -1,4 +1,7 @@
-"""GLIP's head in NumPy, place by place and loop by loop, from its papers: shares no code with saccade.export.models."""
+"""GLIP's head in NumPy, place by place and loop by loop, from its papers: shares no code with saccade.export.models.
+
+And what the tests compare by.
+"""
 
 from __future__ import annotations
 
@@ -176,3 +179,15 @@ def boxes(numbers: Array, sizes: list[tuple[int, int]], height: int, width: int)
         y0, y1 = (min(max(e, 0), height) for e in (cy - (high - 1) / 2, cy + (high - 1) / 2 + 1))
         made.append((x0 / width, y0 / height, x1 / width, y1 / height))
     return np.array(made)
+
+
+def under(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The weights behind a prefix, in double precision, which NumPy's loops keep."""
+    found = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
+    return {name: tensor.numpy().astype(np.float64) for name, tensor in found.items()}
+
+
+def close(got: Any, want: Any, share: float = 2e-5) -> None:
+    want = np.asarray(want)
+    assert np.shape(got) == want.shape
+    assert np.abs(np.asarray(got) - want).max() <= share * np.abs(want).max()
