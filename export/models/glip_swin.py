@@ -2,9 +2,9 @@
 
     pixels (B, 3, H, W) ──4 x 4 patches──▶ H/4 ──▶ H/8 ──▶ H/16 ──▶ H/32 ──pyramid──▶ P3 … P7 (B, C, H/8 … H/128)
 
-Depths, widths, heads and windows come from the weights. Nothing here knows H and W before it runs, but GLIP's graphs are
-for one size each: maps are padded to whole windows, rolled and halved, and torch's export reasons about each such step
-for all sizes. With named sizes the backbone alone exports, and rightly; a whole detector takes it many minutes.
+Depths, widths, heads and windows come from the weights. Nothing here knows H and W before it runs, but GLIP's graphs
+are for one size each: maps are padded to whole windows, rolled and halved, and torch's export reasons about each such
+step for all sizes. With named sizes the backbone alone exports, and rightly; a whole detector takes it many minutes.
 """
 
 from __future__ import annotations
