@@ -87,6 +87,35 @@ def clip_tokenizer(checkpoint: Checkpoint, positions: int) -> tuple[TokenizerSpe
     return spec, _bytes(loaded.backend_tokenizer)
 
 
+def bert_tokenizer(checkpoint: Checkpoint, positions: int) -> tuple[TokenizerSpec, bytes]:
+    """BERT's tokenizer from tokenizer.json, or vocab.txt (lower case), whatever else the folder says.
+
+    positions: tokens that the model reads at most
+    Raises ExportError without either.
+    """
+    from tokenizers import Tokenizer as Reader
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+    words = checkpoint.folder / "vocab.txt"
+    reader = _plain(checkpoint)
+    if reader is None and not words.is_file():
+        raise ExportError(
+            f"[export] {checkpoint.id}: no {TOKENIZER} or vocab.txt beside it",
+            hint=f"put bert-base-uncased's {TOKENIZER} or vocab.txt into the folder of the weights",
+        )
+    try:
+        if reader is None:
+            reader = Reader(models.WordPiece.from_file(str(words), unk_token="[UNK]"))
+            reader.normalizer, reader.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+            ends = [(token, int(reader.token_to_id(token))) for token in ("[SEP]", "[CLS]")]
+            reader.post_processor, reader.decoder = processors.BertProcessing(*ends), decoders.WordPiece()
+    except Exception as error:
+        why = " ".join(str(error).split())[:160]
+        raise ExportError(f"[export] {checkpoint.id}: no usable tokenizer: {why}", hint=_MEND) from None
+    pad = reader.token_to_id("[PAD]")
+    return TokenizerSpec(file=TOKENIZER, max_length=positions, pad_id=int(pad or 0)), _bytes(reader)
+
+
 def _bytes(reader: Any) -> bytes:
     reader.no_padding()
     reader.no_truncation()

@@ -34,6 +34,7 @@ FAMILIES = {
     "sam2": "saccade.export.recipes.sam2",
     "sam_official": "saccade.export.recipes.sam_official",
     "mobile_sam": "saccade.export.recipes.mobile_sam",
+    "glip": "saccade.export.recipes.glip",
 }
 """For each `model_type` of a config.json, and for each layout of weights alone, the module whose `read` knows it."""
 

@@ -20,7 +20,7 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None, license
     """The checkpoint that `source` names, on this disk.
 
     source: a folder in the layout of transformers or open_clip, an open_clip .safetensors file with its config beside
-        it, a .pth or .pt file of an official layout (SAM, MobileSAM), or an id such as
+        it, a .pth or .pt file of an official layout (SAM, MobileSAM, GLIP), or an id such as
         "openai/clip-vit-base-patch32", which is fetched unless the local cache has it
     Raises UnknownModel if there is no such thing, Offline if the hub cannot be asked.
     """
@@ -94,5 +94,5 @@ def refuse_pickle(checkpoint: Checkpoint) -> None:
     pickled = next((file.name for kind in PICKLED for file in sorted(folder.glob(f"*{kind}"))), "")
     hint = "convert pickled weights in a sandbox first: transformers' save_pretrained writes safetensors"
     if pickled:
-        hint = f"if {pickled} is an official SAM or MobileSAM checkpoint, name the file; else " + hint
+        hint = f"if {pickled} is an official SAM, MobileSAM or GLIP checkpoint, name the file; else " + hint
     raise ExportError(f"[export] {folder.name} has no .safetensors weights", hint=hint)

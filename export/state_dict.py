@@ -15,6 +15,7 @@ from saccade.runtime.errors import ExportError, UnknownModel
 LAYOUTS = {
     "image_encoder.patch_embed.proj.weight": "sam_official",
     "image_encoder.patch_embed.seq.0.c.weight": "mobile_sam",
+    "rpn.head.dot_product_projection_text.weight": "glip",
 }
 """For a name that only one layout has, the key of recipe.FAMILIES."""
 SAM2 = "image_encoder.trunk.patch_embed.proj.weight"
@@ -82,4 +83,4 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:160]
 
 
-_OFFICIAL = "known are the official layouts of SAM (ViT-B, L, H) and MobileSAM; other models as a transformers folder"
+_OFFICIAL = "known are the official layouts of SAM (ViT-B, L, H), MobileSAM and GLIP; others as a transformers folder"
