@@ -54,7 +54,7 @@ def read(checkpoint: Checkpoint) -> Recipe:
     model = loaded(checkpoint)
     spec, data = bert_tokenizer(checkpoint, LONGEST)
     tokenizer = Tokenizer(data, spec)
-    return build(model, checkpoint, tokenizer, data, getattr(checkpoint, "sizes", ()) or SIZES)
+    return build(model, checkpoint, tokenizer, data, checkpoint.sizes or SIZES)
 
 
 def loaded(checkpoint: Checkpoint) -> Any:
