@@ -18,7 +18,7 @@ def figures(trial: Trial, graphs: Sequence[GraphRecipe], threshold: float) -> tu
     """How far boxes and scores move; a text graph's are seen through the trained detector (the first, if there are
     several), whose sample i has text sample i for its prompt.
 
-    box_iou, score: means over the boxes that count (runtime/matching.py), sample by sample
+    box_iou, score: means by weight over the boxes that count (runtime/matching.py), sample by sample
     cosine: of a text graph's own output, for reading
     """
     text, detector = graphs[0], next(g for g in graphs[1:] if trial.graph in (g.name, graphs[0].name))
@@ -29,8 +29,8 @@ def figures(trial: Trial, graphs: Sequence[GraphRecipe], threshold: float) -> tu
         if trial.graph == text.name:
             got = trial.ask(detector, {**given, "text": trial.variant[text.name][i]["text"]})
         alike = likeness(_seen(want, given), _seen(got, given), threshold)
-        ious.append(alike.iou.mean())
-        scores.append(alike.score.mean())
+        ious.append(alike.means[0])
+        scores.append(alike.means[1])
     found = [figure("box_iou", np.array(ious), trial.backend), figure("score", np.array(scores), trial.backend)]
     if trial.graph == text.name:
         pairs = zip(trial.variant[text.name], trial.trained[text.name], strict=True)

@@ -219,7 +219,7 @@ def _sizes(given: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     for size in given:
         if len(size) != 2 or not all(isinstance(n, int) and 32 <= n <= 8192 for n in size):
             raise SettingsError(
-                f"[export] sizes: {str(size)[:40]}", hint="height and width in pixels, 32 to 8192: 480x640"
+                f"[export] sizes: {str(size)[:40]}", hint="height and width in pixels, 32 to 8192: 512x768"
             )
     return tuple(dict.fromkeys((h, w) for h, w in given))
 

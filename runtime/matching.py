@@ -29,10 +29,18 @@ class Likeness(NamedTuple):
 
     iou: its overlap with the one it is paired with; 0 if their scores are more than APART
     score: 1 - the difference of their scores, the largest over tokens
+    weight: its best score, since a box that hardly anybody is shown should say little
     """
 
     iou: Floats
     score: Floats
+    weight: Floats
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Weighted means of iou and score."""
+        total = max(float(self.weight.sum()), 1e-12)
+        return float(self.iou @ self.weight) / total, float(self.score @ self.weight) / total
 
 
 def overlap(a: Array, b: Array) -> Floats:
@@ -82,12 +90,13 @@ def _paired(want: tuple[Array, Array], got: tuple[Array, Array], threshold: floa
     count = int(np.clip((scores.max(-1) > threshold / 2).sum(), LEAST, MOST))
     iou = overlap(boxes[order[:count]], places)
     free = np.ones(len(places), bool)
-    found = np.zeros((2, min(count, len(order))))
+    found = np.zeros((3, min(count, len(order))))
     for row, slot in enumerate(order[:count]):  # the surest first, each with the most alike that is left
         apart = np.abs(other - scores[slot]).max(-1)
         place = int(np.argmax(np.where(free, iou[row] - apart, -np.inf)))
         free[place] = False
-        found[:, row] = iou[row, place] * (apart[place] <= APART), max(1 - apart[place], 0.0)
+        near = iou[row, place] * (apart[place] <= APART)
+        found[:, row] = near, max(1 - apart[place], 0.0), scores[slot].max()
     return Likeness(*found)
 
 

@@ -129,8 +129,8 @@ def figures(trial: Trial, query: GraphRecipe) -> tuple[Measured, ...]:
         else:
             got = trial.ask(query, {**_named({**given, **seen}, query), "queries": said})
         alike = likeness(_scored(exact["image"][i], exact["query"][i]), _scored(seen, got), THRESHOLD)
-        ious.append(alike.iou.mean())
-        scores.append(alike.score.mean())
+        ious.append(alike.means[0])
+        scores.append(alike.means[1])
     pairs = zip(trial.variant[name], exact[name], strict=True)
     cosines = np.array([min(_cosine(a[key], b[key]) for key in b) for a, b in pairs])
     return (

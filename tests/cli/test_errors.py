@@ -71,6 +71,8 @@ CASES = [
     (["classify", "flipped.bundle", "good.png", "--labels", "a"], 2, "image.fp32"),
     (["classify", "folder", "good.png", "--labels", "a"], 2, "folder"),
     (["classify", "nowhere", "good.png", "--labels", "a"], 2, "nowhere"),
+    (["export", "folder", "-o", "x.bundle", "--sizes", "480"], 2, "480"),
+    (["export", "folder", "-o", "x.bundle", "--sizes", "480x640,8x8"], 2, "8, 8"),
     (["inspect", "flipped.bundle"], 2, "sha256"),
     (["inspect", "good.png"], 2, "good.png"),
     (["index", "clip-tiny", "nowhere", "-o", "i"], 2, "nowhere"),

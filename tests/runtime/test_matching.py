@@ -83,6 +83,16 @@ def test_what_is_no_number_is_like_nothing(rng: np.random.Generator, way: int, p
     assert not found.score.any()
 
 
+def test_a_box_that_hardly_counts_says_little() -> None:
+    boxes = np.array([[0.1, 0.1, 0.5, 0.5], [0.6, 0.6, 0.8, 0.8]])
+    scores = np.array([[0.9], [0.1]])
+    lost = boxes.copy()
+    lost[1] = [0, 0, 0.05, 0.05]
+    iou, score = likeness((boxes, scores), (lost, scores), 0.3).means
+    assert iou == pytest.approx(0.9)
+    assert score == pytest.approx(1)
+
+
 def test_how_many_are_looked_at(rng: np.random.Generator) -> None:
     boxes, scores = drawn(rng, 200)
     assert len(likeness((boxes, scores), (boxes, scores), 0.1).iou) == 2 * MOST

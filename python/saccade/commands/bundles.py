@@ -134,7 +134,7 @@ def _sizes(text: str) -> list[tuple[int, int]]:
     for part in filter(None, text.replace(" ", "").split(",")):
         height, _, width = part.lower().partition("x")
         if not (height.isdecimal() and width.isdecimal()):
-            raise SettingsError(f"no size: {part[:40]!r}", hint="height x width in pixels: --sizes 480x640,640x480")
+            raise SettingsError(f"no size: {part[:40]!r}", hint="height x width in pixels: --sizes 512x768,768x512")
         found.append((int(height), int(width)))
     return found
 
