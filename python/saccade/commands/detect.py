@@ -155,25 +155,28 @@ def _each(given: list[str], run: Callable[[Path], Detections], output: Path | No
     paths = _expanded(given)
     if output and len(paths) > 1 and output.suffix:
         raise InputError(f"{output.name} for {len(paths)} pictures", hint="give a folder's name for the results")
-    found: list[tuple[Path, Any]] = []
+    targets = _targets(paths, output)
+    rows: list[dict[str, Any]] = []
     with progress("detecting", quiet=json) as report:
         for done, path in enumerate(paths, 1):
             try:
-                found.append((path, run(path)))
+                found = run(path)
             except (ImageError, SpecError) as error:
                 if len(paths) == 1:
                     raise
-                found.append((path, error))
+                rows.append({"picture": str(path), "error": str(error)})
+            else:
+                rows.append({**found.fields(), "picture": str(path)})
+                if path in targets:
+                    found.save(targets[path])
             report(done, len(paths))
-    good = [(path, answer) for path, answer in found if not isinstance(answer, Exception)]
-    written = _write(good, output)
+    bad = [row for row in rows if "error" in row]
     if json:
-        as_json([_fields(path, answer) for path, answer in found])
+        as_json(rows)
     else:
-        show(_table(good), *(f"wrote {name}" for name in written))
-    bad = [(path, answer) for path, answer in found if isinstance(answer, Exception)]
-    for path, error in bad:
-        typer.echo(f"skipped {printable(str(path))}: {error}", err=True)
+        show(_table([row for row in rows if "error" not in row]), *([f"wrote {output}"] if output else []))
+    for row in bad:
+        typer.echo(f"skipped {printable(row['picture'])}: {row['error']}", err=True)
     if bad:
         raise typer.Exit(1)
 
@@ -198,36 +201,30 @@ def _expanded(given: list[str]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _write(found: list[tuple[Path, Any]], output: Path | None) -> list[str]:
-    if output is None or not found:
-        return []
+def _targets(paths: list[Path], output: Path | None) -> dict[Path, Path]:
+    """For each picture the file of its result; pictures of one name in two folders are numbered."""
+    if output is None:
+        return {}
     if output.suffix:
-        return [found[0][1].save(output)]
-    names: dict[str, int] = {}
-    written = []
-    for path, answer in found:
-        count = names[path.stem] = names.get(path.stem, 0) + 1
-        name = f"{path.stem}.png" if count == 1 else f"{path.stem}-{count}.png"
-        written.append(answer.save(output / name))
-    return written if len(written) <= 4 else [f"{len(written)} pictures in {output}"]
+        return {paths[0]: output}
+    counts: dict[str, int] = {}
+    made = {}
+    for path in paths:
+        count = counts[path.stem] = counts.get(path.stem, 0) + 1
+        made[path] = output / (f"{path.stem}.png" if count == 1 else f"{path.stem}-{count}.png")
+    return made
 
 
-def _fields(path: Path, answer: Any) -> dict[str, Any]:
-    if isinstance(answer, Exception):
-        return {"picture": str(path), "error": str(answer)}
-    return {**answer.fields(), "picture": str(path)}
-
-
-def _table(found: list[tuple[Path, Any]]) -> Any:
-    rows = [(path, answer, i) for path, answer in found for i in range(len(answer))]
+def _table(results: list[dict[str, Any]]) -> Any:
+    rows = [(result["picture"], row) for result in results for row in result["detections"]]
     more = f", the first {_SHOWN} shown" if len(rows) > _SHOWN else ""
-    count = f"{len(rows)} boxes on {len(found)} pictures{more}"
-    kinds = any(answer.kind is not None for _, answer in found)
-    shown = table(count, "picture", "phrase", *(["kind"] if kinds else []), "#score", "box")
-    for path, answer, i in rows[:_SHOWN]:
-        kind = [(answer.kind[i] if answer.kind is not None else "")] if kinds else []
-        box = ", ".join(f"{n:.0f}" for n in answer.boxes[i].tolist())
-        shown.add_row(str(path) if i == 0 else "", answer.names[i], *kind, f"{answer.score[i]:.3f}", box)
+    kinds = any("kind" in row for _, row in rows)
+    title = f"{len(rows)} boxes on {len(results)} pictures{more}"
+    shown = table(title, "picture", "phrase", *(["kind"] if kinds else []), "#score", "box")
+    for picture, row in rows[:_SHOWN]:
+        kind = [row.get("kind", "")] if kinds else []
+        box = ", ".join(f"{n:.0f}" for n in row["box"])
+        shown.add_row(picture, row["phrase"], *kind, f"{row['score']:.3f}", box)
     return shown
 
 
