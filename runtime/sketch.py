@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 from io import BytesIO
@@ -120,9 +121,9 @@ def _free(place: Rectangle, bottom: int, taken: list[Rectangle]) -> Rectangle:
 
 
 def _fit(pen: Any, words: str, width: float, font: Any) -> str:
-    line = " ".join(words.split())
+    """The words in one line, cut with an ellipsis where they would be wider than `width` pixels."""
+    line = " ".join(words.split())[:400]
     if pen.textlength(line, font=font) <= width:
         return line
-    while line and pen.textlength(line + "…", font=font) > width:
-        line = line[:-1]
-    return line + "…"
+    kept = bisect.bisect_left(range(len(line)), True, key=lambda n: pen.textlength(line[:n] + "…", font=font) > width)
+    return line[: max(kept - 1, 0)] + "…"

@@ -167,5 +167,7 @@ def test_accents_and_capitals_keep_their_places(tokenizer, rules):
 
 
 def test_lower_case_by_the_spec_keeps_places_too(toy_grounding, rules):
-    made = word_prompt("RED. Blue İ.", Tokenizer(toy_grounding.tokenizer(), TokenizerSpec("t", 32, 0, lower=True)), rules)
+    made = word_prompt(
+        "RED. Blue İ.", Tokenizer(toy_grounding.tokenizer(), TokenizerSpec("t", 32, 0, lower=True)), rules
+    )
     assert made.phrases == ("RED", "Blue İ")
