@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.runtime.arguments import share
 from saccade.runtime.call import Pipeline, Work
 from saccade.runtime.crops import crop
 from saccade.runtime.detections import Detections
 from saccade.runtime.image import Image, decode
 from saccade.runtime.phrases import label_list
-from saccade.runtime.pipelines.grounding import share
 from saccade.runtime.results import Embeddings, normalise
 
 BACKGROUND = ("background",)
