@@ -156,6 +156,7 @@ def test_two_stages_from_everything_find_the_shipped_pictures_things(sam_bundle,
         for path in paths:
             shown = known[path.name]
             found = model.detect(path, labels, background=(), grid=12, min_score=0.6, min_stability=0.6)
+            assert len(found.masks) == len(found)
             centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
             for label, (left, top, right_edge, bottom) in zip(shown.labels, shown.boxes, strict=True):
                 inside = (centres > [left, top]).all(axis=1) & (centres < [right_edge, bottom]).all(axis=1)
