@@ -186,7 +186,8 @@ def _overlap(boxes: NDArray[np.float64], wanted: NDArray[Any]) -> NDArray[np.flo
     if iou.max() > 0:
         return iou
     around = (np.maximum(boxes[:, 2:], wanted[2:]) - np.minimum(boxes[:, :2], wanted[:2])).prod(axis=1)
-    return iou - (around - union) / np.maximum(around, 1e-12)
+    general: NDArray[np.float64] = iou - (around - union) / np.maximum(around, 1e-12)
+    return general
 
 
 def _parts(prompt: str) -> list[str]:
