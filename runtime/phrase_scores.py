@@ -31,22 +31,30 @@ class Found(NamedTuple):
     run: NDArray[np.int64]
 
 
-def phrase_logits(logits: Floats, said: Sequence[Said], rule: str, centerness: Floats | None = None) -> Floats:
-    """(Q, K) logits of phrases, of the tokens' (Q, N).
+class Scoring(NamedTuple):
+    """How scores of tokens become a phrase's.
 
-    rule "max": a phrase's score is the largest sigmoid of its tokens (Grounding DINO's post-processing); "mean": their
-    mean (GLIP, arXiv 2112.03857), and with `centerness` (Q,) the root of it times the sigmoid of that (ATSS).
+    rule: "max", the largest sigmoid of its tokens (Grounding DINO's post-processing), or "mean" (GLIP, arXiv
+        2112.03857), which with centerness is the root of the mean times the sigmoid of that (ATSS)
+    least: of the mean, before centerness counts
     """
+
+    rule: str = "max"
+    least: float = 0.0
+
+
+def phrase_logits(logits: Floats, said: Sequence[Said], how: Scoring, centerness: Floats | None = None) -> Floats:
+    """(Q, K) logits of phrases, of the tokens' (Q, N); centerness: (Q,) raw."""
     columns = np.concatenate([tokens for _, tokens in said])
     starts = np.cumsum([0] + [len(tokens) for _, tokens in said[:-1]])
     picked = logits[:, columns]
-    if rule == "max":
+    if how.rule == "max":
         best: Floats = np.maximum.reduceat(picked, starts, axis=1)
         return best
     counts = np.array([len(tokens) for _, tokens in said], np.float32)
-    share = np.add.reduceat(sigmoid(picked), starts, axis=1).astype(np.float64) / counts
-    if centerness is not None:
-        share = np.sqrt(share * sigmoid(centerness)[:, None])
+    mean = np.add.reduceat(sigmoid(picked), starts, axis=1).astype(np.float64) / counts
+    share = mean if centerness is None else np.sqrt(mean * sigmoid(centerness)[:, None])
+    share = np.where(mean <= how.least, 0, share) if how.least else share
     with np.errstate(divide="ignore"):
         back: Floats = (np.log(share) - np.log1p(-share)).astype(np.float32)
     return back
@@ -57,7 +65,7 @@ def boxes_of(
     row: int,
     said: Sequence[Said],
     size: tuple[int, int],
-    rule: str,
+    how: Scoring,
     threshold: float,
     every: bool,
 ) -> Found:
@@ -68,7 +76,7 @@ def boxes_of(
     logits = np.asarray(out["logits"][row], np.float32)
     corners = np.asarray(out["boxes"][row], np.float32)
     centerness = np.asarray(out["centerness"][row], np.float32) if "centerness" in out else None
-    scores = phrase_logits(logits, said, rule, centerness)
+    scores = phrase_logits(logits, said, how, centerness)
     if np.isnan(scores).any() or not np.isfinite(corners).all():
         raise BadOutput("[detector] NaN among logits or boxes", hint="run another precision or back end")
     found = decode(scores, corners, size, threshold, every)

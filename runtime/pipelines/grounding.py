@@ -23,7 +23,7 @@ from saccade.runtime.detections import Detections
 from saccade.runtime.errors import ManifestError, TextError
 from saccade.runtime.image import Image, decode
 from saccade.runtime.nouns import noun_spans
-from saccade.runtime.phrase_scores import Found, boxes_of, merge
+from saccade.runtime.phrase_scores import Found, Scoring, boxes_of, merge
 from saccade.runtime.phrases import Rules, Wording, word_labels, word_prompt
 from saccade.runtime.preprocess import Preprocess
 from saccade.runtime.spec import Array
@@ -47,7 +47,9 @@ class Grounding:
         self.detectors = _detectors(bundle, self.buckets.sizes)
         self.graphs = (self.text, *dict.fromkeys(self.detectors.values()))
         self.rules = _rules(config)
-        self.rule = "mean" if self.architecture == "glip" else "max"
+        rule = str(config.get("aggregate", "mean" if self.architecture == "glip" else "max"))
+        self.scoring = Scoring(rule, float(config.get("least", 0.0)))
+        self.most = int(config.get("most", 0)) or None
         self.threshold = float(config.get("threshold", 0.3))
         self.nms = config.get("nms", NMS.get(self.architecture))
         self._bundle = bundle
@@ -123,7 +125,7 @@ class Grounding:
                 batch = members[start : start + BATCH]
                 run = self._look([images[i] for i in batch], bucket, wording, text, threshold, every)
                 found |= dict(zip(batch, (yield from run), strict=True))
-        made = [d if nms is None else d.nms(nms) for _, d in sorted(found.items())]
+        made = [(d if nms is None else d.nms(nms))[: self.most] for _, d in sorted(found.items())]
         return made if isinstance(picture, list | tuple) else made[0]
 
     def _read(self, wording: Wording) -> Pipeline[NDArray[np.float32]]:
@@ -151,7 +153,7 @@ class Grounding:
             for run, out in zip(runs, outs, strict=True):
                 for row, image in enumerate(images):
                     shape = image.height, image.width
-                    given = out, row, wording.said[run], shape, self.rule, threshold, every
+                    given = out, row, wording.said[run], shape, self.scoring, threshold, every
                     parts[row].append((yield Work(boxes_of, *given)))
         made = [merge(some, every) for some in parts]
         return [

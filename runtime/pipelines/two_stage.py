@@ -39,11 +39,12 @@ def two_stage(
     background: Sequence[str] = BACKGROUND,
     templates: Sequence[str] | None = None,
     limit: int = MOST,
+    proposed: Sequence[str] = PROPOSED,
     **asked: Any,
 ) -> Pipeline[Detections]:
     """Detections of the labels among a picture's proposals.
 
-    proposals: a pipeline that finds regions: a Sam (`everything`), or a detector, which is asked for PROPOSED
+    proposals: a pipeline that finds regions: a Sam (`everything`), or a detector, which is asked for `proposed`
     clip: a Clip pipeline; labels: K strings
     threshold: least score; the score is the geometric mean of CLIP's share for the label and the proposal's own
     nms: of boxes of one label with a larger IoU the best stays; None or 1 for none
@@ -56,7 +57,7 @@ def two_stage(
     least = share("threshold", threshold, 0.3)
     judge = yield from clip.classifier([*names, *(text for text in background if text not in names)], templates)
     image = yield Work(decode, picture)
-    regions = yield from _propose(proposals, image, limit, asked)
+    regions = yield from _propose(proposals, image, limit, proposed, asked)
     if not len(regions):
         return replace(Detections.none(tuple(names), image), masks=regions.masks)
     seen = yield from _look(clip, image, regions.boxes)
@@ -64,11 +65,13 @@ def two_stage(
     return found
 
 
-def _propose(proposals: Any, image: Image, limit: int, asked: dict[str, Any]) -> Pipeline[Detections]:
+def _propose(
+    proposals: Any, image: Image, limit: int, proposed: Sequence[str], asked: dict[str, Any]
+) -> Pipeline[Detections]:
     """What is there, whatever it is, best first; with masks where SAM found it."""
     if not hasattr(proposals, "everything"):
         wide = {"threshold": 0.05, "nms": 0.7, **asked}
-        found: Detections = yield from proposals.detect(image, list(PROPOSED), **wide)
+        found: Detections = yield from proposals.detect(image, list(proposed), **wide)
         return found[:limit]
     masks = yield from proposals.everything(image, **asked)
     masks = masks[np.argsort(-masks.score, kind="stable")[:limit]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from saccade.runtime.errors import BadOutput
-from saccade.runtime.phrase_scores import Found, boxes_of, decode, merge, phrase_logits
+from saccade.runtime.phrase_scores import Found, Scoring, boxes_of, decode, merge, phrase_logits
 from saccade.runtime.phrases import Said
 
 SAID = tuple(Said(k, np.array(tokens)) for k, tokens in enumerate([[1, 2], [4], [2, 6, 7], [9]]))
@@ -20,7 +20,7 @@ def logits():
 
 
 def test_the_largest_of_a_phrases_tokens(logits):
-    made = phrase_logits(logits, SAID, "max")
+    made = phrase_logits(logits, SAID, Scoring("max"))
     want = np.stack([sigmoid(logits[:, tokens]).max(axis=1) for _, tokens in SAID], axis=1)
     assert np.allclose(sigmoid(made), want, rtol=1e-6)
 
@@ -28,17 +28,25 @@ def test_the_largest_of_a_phrases_tokens(logits):
 @pytest.mark.parametrize("centred", [False, True])
 def test_the_mean_of_a_phrases_tokens(logits, centred):
     centerness = np.random.default_rng(4).normal(0, 2, 50).astype(np.float32)
-    made = phrase_logits(logits, SAID, "mean", centerness if centred else None)
+    made = phrase_logits(logits, SAID, Scoring("mean"), centerness if centred else None)
     want = np.stack([sigmoid(logits[:, tokens]).mean(axis=1) for _, tokens in SAID], axis=1)
     if centred:
         want = np.sqrt(want * sigmoid(centerness)[:, None])
     assert np.allclose(sigmoid(made), want, rtol=1e-5, atol=1e-7)
 
 
+def test_a_mean_below_the_least_scores_nothing(logits):
+    centerness = np.full(50, 9, np.float32)
+    made = sigmoid(phrase_logits(logits, SAID, Scoring("mean", 0.3), centerness))
+    mean = np.stack([sigmoid(logits[:, tokens]).mean(axis=1) for _, tokens in SAID], axis=1)
+    assert not made[mean < 0.299].any()
+    assert (made[mean > 0.301] > 0.3).all()
+
+
 def test_certainty_is_no_overflow():
     logits = np.array([[200, -200]], np.float32)
     both = (Said(0, np.array([0])), Said(1, np.array([1])))
-    assert sigmoid(phrase_logits(logits, both, "mean")).tolist() == [[1, 0]]
+    assert sigmoid(phrase_logits(logits, both, Scoring("mean"))).tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize("every", [False, True])
@@ -48,7 +56,7 @@ def test_boxes_labels_and_order(logits, every):
     corners = np.concatenate([corner, corner + rng.uniform(0.05, 0.4, (50, 2))], axis=1).astype(np.float32)
     out = {"logits": logits[None], "boxes": corners[None]}
     said = tuple(Said(10 + k, tokens) for k, tokens in SAID)
-    found = boxes_of(out, 0, said, (37, 91), "max", 0.4, every)
+    found = boxes_of(out, 0, said, (37, 91), Scoring(), 0.4, every)
     scores = np.stack([sigmoid(logits[:, tokens]).max(axis=1) for _, tokens in SAID], axis=1)
     best = scores.argmax(axis=1)
     want = [
@@ -75,12 +83,12 @@ def test_nan_is_an_error_and_not_an_empty_answer(logits, where):
     out = {"logits": logits[None].copy(), "boxes": np.full((1, 50, 4), 0.5, np.float32)}
     out[where][0, 3, 1] = np.nan
     with pytest.raises(BadOutput, match="NaN") as caught:
-        boxes_of(out, 0, SAID, (9, 9), "max", 0.3, False)
+        boxes_of(out, 0, SAID, (9, 9), Scoring(), 0.3, False)
     assert caught.value.hint
     out["logits"][0] = logits
     out["logits"][0, 3, 0] = np.nan  # a token that no phrase is said by
     out["boxes"][:] = 0.5
-    boxes_of(out, 0, SAID, (9, 9), "max", 0.3, False)
+    boxes_of(out, 0, SAID, (9, 9), Scoring(), 0.3, False)
 
 
 def test_runs_merge_as_if_they_had_been_one():

@@ -5,6 +5,7 @@ import pytest
 
 import saccade
 from saccade.runtime.errors import Closed, InputError, TextError
+from saccade.runtime.pipelines import composed
 from saccade.zoo.shipped import pictures, truth
 
 LABELS = ("red circle", "a blue star", "a white thing")
@@ -41,8 +42,6 @@ def test_boxes_get_masks(detector, sam, coloured):
 
 
 def test_more_boxes_than_one_request_takes(detector, sam, coloured, monkeypatch):
-    from saccade.runtime.pipelines import composed
-
     both = saccade.Together(detector, sam)
     whole = both.detect(coloured, ["red", "blue", "green"], threshold=0.0, every=True)
     monkeypatch.setattr(composed, "MOST", 30)
@@ -132,16 +131,29 @@ def test_a_closed_model_answers_nothing(grounding_bundle, sam, coloured):
         both.detect(coloured, "red")
 
 
-def test_two_stages_from_a_detectors_regions(toy_grounding, clip, coloured, tmp_path):
-    """The detector is asked for things, of whatever kind; here a thing is what is red or blue."""
-    toy_grounding.write_grounding(tmp_path / "any.bundle")
+def test_two_stages_from_a_detectors_regions(detector, clip, coloured):
+    """The detector knows one word for what it finds; the labels are the CLIP's."""
     labels = ["a red square", "a blue square", "a green star"]
-    with saccade.load(tmp_path / "any.bundle", threads=1) as proposals:
-        found = saccade.TwoStage(proposals, clip).detect(coloured, labels, threshold=0.0, background=())
-        assert found.phrases == tuple(labels)
-        assert np.isfinite(found.score).all()
-        none = saccade.TwoStage(proposals, clip).detect(coloured, labels, threshold=0.99)
-        assert len(none) == 0
+    model = saccade.TwoStage(detector, clip)
+    found = model.detect(coloured, labels, proposed=["red thing", "blue thing"], background=())
+    assert found.phrases == tuple(labels)
+    assert dict(zip(found.names, found.boxes.round().tolist(), strict=True)) == {
+        "a red square": [32, 16, 48, 32],
+        "a blue square": [0, 48, 16, 64],
+    }
+    assert len(model.detect(coloured, labels, proposed=["white"], threshold=0.9)) == 0
+
+
+def test_a_scheduler_drives_compositions(detector, sam, coloured):
+    def both(picture):
+        found = yield from detector.pipeline.detect(picture, "red. blue.")
+        return (yield from composed.masked(sam.pipeline, found))
+
+    want = saccade.Together(detector, sam).detect(coloured, "red. blue.")
+    with saccade.Scheduler(detector, sam) as scheduler:
+        futures = [scheduler.submit(both(coloured)) for _ in range(4)]
+        for future in futures:
+            assert future.result().masks.rle == want.masks.rle
 
 
 def test_two_stages_from_everything_find_the_shipped_pictures_things(sam_bundle, clip):

@@ -221,6 +221,15 @@ def test_glip_has_means_centerness_and_suppression(toy_grounding, coloured, tmp_
         assert found.score[0] == pytest.approx(np.sqrt(sigmoid(logit) * sigmoid(1)), rel=1e-4)
 
 
+def test_what_a_bundle_says_of_scores_holds(toy_grounding, coloured, tmp_path):
+    said = {"aggregate": "mean", "least": 0.9, "most": 1, "nms": 0.5, "threshold": 0.1}
+    toy_grounding.write_grounding(tmp_path / "said.bundle", glip=True, **said)
+    with saccade.load(tmp_path / "said.bundle", threads=1) as model:
+        assert model.detect(coloured, "red circle. blue.").names == ("blue",)  # "circle" lowers the mean
+        assert len(model.detect(coloured, "red. blue.")) == 1
+        assert model.pipeline.nms == 0.5
+
+
 def test_a_picture_three_pixels_wide(model):
     pixels = np.full((300, 3, 3), 128, np.uint8)
     pixels[100:200] = 255, 0, 0
