@@ -7,6 +7,7 @@ Captions with spans: captions.py.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -114,9 +115,17 @@ def word_prompt(prompt: str, tokenizer: Tokenizer, rules: Rules) -> Wording:
     places = tuple(((start, end),) for start, end in spans)
     if len(spelled.ids) > rules.max_tokens or len(names) > rules.max_labels:
         return _join(names, names, tokenizer, rules, places)
-    said = tuple(Said(k, _tokens(spelled, span, rules)) for k, span in enumerate(spans))
+    at = Places(spelled, rules)
+    said = tuple(Said(k, at.of([span])) for k, span in enumerate(spans))
     known(names, [(spelled, said)], tokenizer)
     return stacked([spelled], [said], tuple(names), places, tokenizer, rules)
+
+
+def label_list(labels: Any) -> list[str]:
+    """The labels as given, without blanks around them. Raises TextError as `word_labels`."""
+    names = [name.strip() for name in _listed(labels)]
+    _refuse(names, names)
+    return names
 
 
 def _listed(labels: Any) -> list[str]:
@@ -148,10 +157,8 @@ def _join(
     if max(weights) > room:
         long = names[int(np.argmax(weights))]
         raise TextError(f"[text] a label of {max(weights)} tokens: {long[:40]!a}", hint=f"at most {room} are read")
-    for count in range(1, len(plain) + 1):
-        runs = _split(weights, count, room, rules.max_labels)
-        if not runs:
-            continue
+    for spare in range(room - max(weights) + 1):
+        runs = _split(weights, room - spare, rules.max_labels)
         read = tokenizer.spell([". ".join(plain[run]) + "." for run in runs])
         if max(len(s.ids) for s in read) <= rules.max_tokens:  # joined texts may be spelled otherwise than their parts
             break
@@ -161,21 +168,38 @@ def _join(
     for run, spelled in zip(runs, read, strict=True):
         starts = np.cumsum([0] + [len(text) + 2 for text in plain[run]])
         each = zip(range(run.start, run.stop), starts[:-1].tolist(), plain[run], strict=True)
-        said.append(tuple(Said(k, _tokens(spelled, (at, at + len(text)), rules)) for k, at, text in each))
+        places = Places(spelled, rules)
+        said.append(tuple(Said(k, places.of([(at, at + len(text))])) for k, at, text in each))
     known(names, list(zip(read, said, strict=True)), tokenizer)
     return stacked(read, said, tuple(names), spans, tokenizer, rules)
 
 
-def _split(weights: Sequence[int], count: int, room: int, most: int) -> list[slice]:
-    """At most `count` runs of nearly equal weight, or none if one is too heavy or has too many labels."""
-    total = np.cumsum(weights)
-    if total[-1] > count * room or len(weights) > count * most:
-        return []
-    targets = total[-1] * np.arange(1, count) / count
-    edges = sorted({0, *np.searchsorted(total, targets, "left").tolist(), len(weights)})
-    runs = [slice(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    fits = all(sum(weights[run]) <= room and run.stop - run.start <= most for run in runs)
-    return runs if fits else []
+def _split(weights: Sequence[int], room: int, most: int) -> list[slice]:
+    """Runs of at most `room` tokens and `most` labels: as few as can be or a quarter more, so that they are even; where
+    that does not help, as few as can be with the heaviest as light as can be."""
+    fewest = len(_filled(weights, room, most))
+    total = np.cumsum(np.maximum(np.array(weights) / room, 1 / most))  # in runs, by whichever limit is nearer
+    for count in range(fewest, min(fewest * 5 // 4 + 1, len(weights)) + 1):
+        places = np.searchsorted(total, total[-1] * np.arange(1, count) / count).tolist()
+        edges = sorted({0, *places, len(weights)})
+        runs = [slice(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        if all(sum(weights[run]) <= room and run.stop - run.start <= most for run in runs):
+            return runs
+    lightest = bisect.bisect_left(
+        range(room), True, max(weights), key=lambda n: len(_filled(weights, n, most)) <= fewest
+    )
+    return _filled(weights, lightest, most)
+
+
+def _filled(weights: Sequence[int], room: int, most: int) -> list[slice]:
+    """Runs that are each filled up before the next begins."""
+    edges, held = [0], 0
+    for place, weight in enumerate(weights):
+        if held + weight > room or place - edges[-1] == most:
+            edges.append(place)
+            held = 0
+        held += weight
+    return [slice(low, high) for low, high in zip(edges, [*edges[1:], len(weights)], strict=True)]
 
 
 def closed(text: str, tokenizer: Tokenizer, rules: Rules) -> Spelling:
@@ -202,18 +226,19 @@ def _between(spelled: Spelling, rules: Rules) -> list[tuple[int, int]]:
     return found
 
 
-def _tokens(spelled: Spelling, span: tuple[int, int], rules: Rules) -> Ints:
-    return tokens_of(spelled, [span], rules)
+class Places:
+    """Where the tokens of one run stand in its text; separators and special tokens say nothing."""
 
+    def __init__(self, spelled: Spelling, rules: Rules):
+        self._at = np.array(spelled.spans, np.int64).reshape(-1, 2)
+        self._says = ~(np.array(spelled.special, bool) | np.isin(spelled.ids, np.asarray(rules.separators, np.int64)))
 
-def tokens_of(spelled: Spelling, spans: Sequence[tuple[int, int]], rules: Rules) -> Ints:
-    """Tokens with a character in one of the spans; separators say nothing."""
-    at = np.array(spelled.spans, np.int64).reshape(-1, 2)
-    real = ~(np.array(spelled.special, bool) | np.isin(spelled.ids, np.asarray(rules.separators, np.int64)))
-    touched = np.zeros(len(at), bool)
-    for start, end in spans:
-        touched |= (at[:, 0] < end) & (at[:, 1] > start)
-    return np.flatnonzero(touched & real)
+    def of(self, spans: Sequence[tuple[int, int]]) -> Ints:
+        """Tokens with a character in one of the spans."""
+        touched = np.zeros(len(self._at), bool)
+        for start, end in spans:
+            touched |= (self._at[:, 0] < end) & (self._at[:, 1] > start)
+        return np.flatnonzero(touched & self._says)
 
 
 def known(names: Sequence[str], runs: list[tuple[Spelling, tuple[Said, ...]]], tokenizer: Tokenizer) -> None:
