@@ -94,11 +94,10 @@ def smoothing(rows: np.ndarray, weights: Weights) -> np.ndarray:
     """
     peak = np.abs(rows).max(0).clip(1e-6)
     heavy = np.max([np.abs(w).max(1) for w in weights.values()], axis=0).clip(1e-6)
-    tried = []
+    tried: list[tuple[float, np.ndarray]] = []
     for strength in STRENGTHS:
-        factors = (
-            np.exp2(np.round(np.log2(peak**strength / heavy ** (1 - strength)))) if strength else np.ones_like(peak)
-        )
+        share = peak**strength / heavy ** (1 - strength)
+        factors = np.exp2(np.round(np.log2(share))) if strength else np.ones_like(peak)
         factors = factors / np.exp2(np.round(np.log2(np.median(factors))))
         scaled = {name: weight * factors[:, None] for name, weight in weights.items()}
         tried.append((_expected_error(rows / factors, scaled), factors.astype(np.float32)))
