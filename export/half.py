@@ -9,20 +9,22 @@ from typing import Any
 def fp16(model: Any, *, keep: Sequence[str] = ()) -> Any:
     """A half-precision copy; inputs and outputs stay float32, so that callers need not care.
 
-    keep: nodes or operators that stay float32, with "<" before it also all that leads to them. Weights and results
-        beyond 65504 would be infinite, and pixels beyond 2048 are not whole.
+    keep: nodes or operators that stay float32, with "<" before it also all that leads to them, with "@" all nodes of
+        the submodules of that name. Weights and results beyond 65504 would be infinite, and pixels beyond 2048 are
+        not whole.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     copy = type(model)()
     copy.CopyFrom(model)
     names = {node.name for node in copy.graph.node}
+    marks = tuple(f"{k}/" for k in keep if k.startswith("@"))
     before = _leading_to(copy.graph, {k[1:] for k in keep if k.startswith("<")})
     made = convert_float_to_float16(
         copy,
         keep_io_types=True,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *(k for k in keep if k not in names)],
-        node_block_list=[*(k for k in keep if k in names), *before],
+        node_block_list=[*(k for k in keep if k in names), *before, *(n for n in names if n.startswith(marks))],
     )
     del made.graph.value_info[:]
     _straighten(made.graph, names)

@@ -104,6 +104,37 @@ def preprocess_of_sam(checkpoint: Checkpoint, side: int, *, squash: bool) -> Pre
     )
 
 
+def preprocess_of_detector(checkpoint: Checkpoint) -> tuple[Preprocess, tuple[tuple[int, int], ...]]:
+    """The preprocessing of a DETR-like detector, at the first of its input sizes (height, width), and all of them.
+
+    The sizes are those asked for, else what the preprocessing makes of a picture of 4 x 3 and of 3 x 4, in whole steps
+    of 32. Without preprocessor_config.json it is the reference's: ImageNet's mean and deviation, bilinear, 800 to 1333.
+    """
+    said = checkpoint.json("preprocessor_config.json")
+    said = said or dict(checkpoint.json("processor_config.json").get("image_processor", {}))
+    if not said.get("do_rescale", True) or not said.get("do_resize", True):
+        raise ExportError(f"[export] {checkpoint.id}: pictures would come as they are, not known here", hint=_MEND)
+    size = said.get("size", {"shortest_edge": 800, "longest_edge": 1333})
+    kept = isinstance(size, Mapping) and "shortest_edge" in size
+    sizes = checkpoint.sizes or (_both_ways(size) if kept else (_pair(size, checkpoint),))
+    made = _made(
+        checkpoint,
+        size={"height": sizes[0][0], "width": sizes[0][1]},
+        crop=None,
+        filter=FILTERS[int(said.get("resample", 2))],
+        scale=float(said.get("rescale_factor", 1 / 255)),
+        mean=tuple(said.get("image_mean", IMAGENET_MEAN)) if said.get("do_normalize", True) else (0.0, 0.0, 0.0),
+        std=tuple(said.get("image_std", IMAGENET_STD)) if said.get("do_normalize", True) else (1.0, 1.0, 1.0),
+    )
+    return msgspec.structs.replace(made, resize="fit" if kept else "squash"), sizes
+
+
+def _both_ways(size: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    short, most = int(size["shortest_edge"]), int(size.get("longest_edge") or 1 << 14)
+    low, high = (-(-edge // 32) * 32 for edge in (short, min(short * 4 // 3, most)))
+    return tuple(dict.fromkeys(((low, high), (high, low))))
+
+
 def _made(checkpoint: Checkpoint, *, size: Any, crop: Any, **rest: Any) -> Preprocess:
     how, target = _resize(size, checkpoint)
     final = _pair(crop, checkpoint) if crop is not None else target

@@ -57,14 +57,17 @@ def int8(
     """A quantised copy of a float32 onnx.ModelProto; it merges in batches as the original does.
 
     samples: inputs of single runs, for the ranges
-    keep: names of nodes that stay float32. The last product always does: it is small and its error is the answer's
+    keep: nodes that stay float32; "@x" means those of the submodules x. The last product always does: it is small and
+        its error is the answer's
     floor: what `judge` says that is wanted; if it is missed, the products whose rounding is heard most in the answers,
         by measurement, stay float32: 1 group of them, 2, 4, and so on up to a third
     judge: how good a model is, 1 at best; by default the mean cosine of its answers to the float32 ones on the samples
     step: called after each sample
     """
     equal = _copied(model)
-    groups = _groups(equal, samples, set(keep), step)
+    marks = tuple(f"{k}/" for k in keep if k.startswith("@"))
+    marked = {node.name for node in equal.graph.node if node.name.startswith(marks)}
+    groups = _groups(equal, samples, marked | set(keep), step)
     for group in groups:
         if group.norm is not None:
             _equalise(equal.graph, group)

@@ -23,6 +23,8 @@ Inputs = dict[str, np.ndarray]
 
 FAMILIES = {
     "clip": "saccade.export.recipes.clip",
+    "grounding-dino": "saccade.export.recipes.grounding",
+    "mm-grounding-dino": "saccade.export.recipes.grounding",
     "siglip": "saccade.export.recipes.clip",
     "siglip2": "saccade.export.recipes.clip",
     "open_clip": "saccade.export.recipes.open_clip",
@@ -40,6 +42,7 @@ class Checkpoint:
 
     id: what the bundle will say it comes from: never a local path
     weights: a single .pth or .pt file that was named in place of a folder, or None
+    sizes: (height, width) of the inputs that are asked for, where a family has several; empty means its own
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class Checkpoint:
     revision: str = ""
     license: str = ""
     weights: Path | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
 
     def json(self, name: str) -> dict[str, Any]:
         """The content of a JSON file of the folder; empty if it is not there. Raises ExportError if it is damaged."""
@@ -68,9 +72,11 @@ class GraphRecipe:
     module: torch.nn.Module in float32; its forward takes the spec's inputs in order and gives its outputs in order
     example: inputs to trace with; the batch is at least 2, since a size of 1 is baked in
     others: inputs at a second batch and, where a length varies, at a second length; parity is held there too
-    keep: node names or operators that stay in float32 in every variant; "<Sin" means with all that leads to it
+    keep: node names or operators that stay in float32 in every variant; "<Sin" means with all that leads to it, "@x"
+        all nodes of submodules x
     same: precisions at which the graph stays as it is, since it would lose by them: their variant is the float32 file
     golden: how many samples the golden set has of it
+    swaps: share of the members of outputs (B, Q, …) that may differ from torch's: near ties of a top-k change places
     """
 
     name: str
@@ -82,6 +88,7 @@ class GraphRecipe:
     same: tuple[str, ...] = ()
     mergeable: bool = True
     golden: int = 4
+    swaps: float = 0.0
 
 
 @dataclass(frozen=True)

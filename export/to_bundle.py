@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,6 +59,7 @@ def export(
     revision: str | None = None,
     license: str | None = None,
     name: str | None = None,
+    sizes: Sequence[tuple[int, int]] = (),
     note: str = "",
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
@@ -72,6 +74,7 @@ def export(
     labelled: pictures with known answers; the variants' accuracy is measured on them
     labels, templates: what a classifier is made of when its user names none; kept in the bundle
     license: an SPDX expression; by default what the model card says
+    sizes: (height, width) of a detector's inputs, in pixels; by default what its preprocessing makes of 4 x 3 and 3 x 4
     note: what else a user should know of the weights
     Raises InputError or SettingsError before any work, UnknownModel, Offline, MissingExtra, ExportError, ParityError,
     NoSpace.
@@ -83,7 +86,7 @@ def export(
     steps = Steps(progress)
     with _repeatable():
         steps.expect(3)  # reading, asking the trained model, writing
-        checkpoint = resolve(source, revision, license)
+        checkpoint = replace(resolve(source, revision, license), sizes=_sizes(sizes))
         kind_of(checkpoint)
         refuse_pickle(checkpoint)
         recipe = read(checkpoint)
@@ -201,6 +204,15 @@ def _checked(target: Any, precisions: Sequence[str], calibrate: Any, overwrite: 
     if Path(target).exists() and not overwrite:
         raise InputError(f"{target} exists", hint="choose another name, or pass --force to replace it")
     return [p for p in MADE if p in precisions]
+
+
+def _sizes(given: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    for size in given:
+        if len(size) != 2 or not all(isinstance(n, int) and 32 <= n <= 8192 for n in size):
+            raise SettingsError(
+                f"[export] sizes: {str(size)[:40]}", hint="height and width in pixels, 32 to 8192: 480x640"
+            )
+    return tuple(dict.fromkeys((h, w) for h, w in given))
 
 
 def _refuse_without_extra() -> None:

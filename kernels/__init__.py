@@ -8,4 +8,4 @@
 There is no name guard here: transformers looks for a distribution called `kernels`, and a guard that raises breaks it.
 """
 
-OPS = ("resize_normalize", "decode_boxes", "nms", "mask_decode", "relpos_attention")
+OPS = ("resize_normalize", "decode_boxes", "nms", "mask_decode", "relpos_attention", "deformable_attention")

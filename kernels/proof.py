@@ -68,10 +68,23 @@ def _relpos_attention(candidate: str) -> bool:
     return bool(np.abs(ours - reference).max() < 1e-4)
 
 
+def _deformable_attention(candidate: str) -> bool:
+    op = import_module("saccade.kernels.deformable_attention")
+    rng = np.random.default_rng(6)
+    value, sizes = rng.standard_normal((2, 41, 3, 24)).astype(np.float32), ((5, 7), (2, 3))
+    locations = (rng.random((2, 19, 3, 2, 4, 2)) * 1.2 - 0.1).astype(np.float32)
+    weights = rng.random((2, 19, 3, 2, 4), np.float32)
+    ours, reference = (
+        op.deformable_attention(value, sizes, locations, weights, impl=name) for name in (candidate, "reference")
+    )
+    return bool(np.abs(ours - reference).max() < 1e-4)
+
+
 PROOFS: dict[str, Callable[[str], bool]] = {
     "resize_normalize": _resize_normalize,
     "decode_boxes": _decode_boxes,
     "nms": _nms,
     "mask_decode": _mask_decode,
     "relpos_attention": _relpos_attention,
+    "deformable_attention": _deformable_attention,
 }

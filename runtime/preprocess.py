@@ -21,7 +21,7 @@ from saccade.runtime.image import Image
 
 MOST = 1 << 14  # pixels a side of a model's input
 CHOICES = {
-    "resize": ("shortest", "longest", "squash", "none"),
+    "resize": ("shortest", "longest", "fit", "squash", "none"),
     "crop": ("center", "none"),
     "crop_rounding": ("floor", "round"),
     "filter": ("bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"),
@@ -34,8 +34,9 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     size: of the input; None where it follows the picture, as with detectors
     resize: "shortest" makes the shorter edge `edge` pixels long and rounds the longer down, as torchvision and
-        transformers do; "longest" makes the longer edge `edge` and rounds to the nearest, as SAM does; "squash" goes to
-        `size` whatever the shape; "none" leaves the picture
+        transformers do; "longest" makes the longer edge `edge` and rounds to the nearest, as SAM does; "fit" is the
+        largest that fits into `size` with its shape kept; "squash" goes to `size` whatever the shape; "none" leaves
+        the picture
     edge: for shortest and longest; 0 means the shorter or longer edge of `size`
     limit: with shortest, the most that the longer edge may have (DETR); 0 means any
     crop: "center" cuts, or fills up with zero bytes, to `size`; "none" pads the bottom and the right with `pad_value`
@@ -69,7 +70,7 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         edges = [self.edge or 1, self.limit or 1, *(() if self.size is None else self.size)]
         if len(edges) not in (2, 4) or not all(isinstance(n, int) and 1 <= n <= MOST for n in edges):
             raise _nonsense(f"size {self.size}, edge {self.edge}, limit {self.limit}", f"1 to {MOST} pixels a side")
-        if self.size is None and (self.crop == "center" or self.resize == "squash" or self._needs_edge):
+        if self.size is None and (self.crop == "center" or self.resize in ("fit", "squash") or self._needs_edge):
             raise _nonsense(f"size is missing for resize {self.resize}, crop {self.crop}", "give (height, width)")
         numbers = (self.scale, self.pad_value, *self.mean, *self.std)
         real = all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
@@ -103,6 +104,10 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.resize == "squash":
             assert self.size is not None  # __post_init__ saw to it
             return self.size
+        if self.resize == "fit":
+            assert self.size is not None
+            factor = min(self.size[0] / height, self.size[1] / width)
+            return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
         short, long = min(height, width), max(height, width)
         if self.resize == "longest":
             factor = (self.edge or max(self.size or ())) / long

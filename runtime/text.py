@@ -5,10 +5,11 @@ texts ──check──▶ clean (SigLIP) ──tokenizers──▶ cut, end tok
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -63,6 +64,19 @@ class TokenizerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ManifestError(f"[bundle] tokenizer: {error}", pointer="/tokenizer", hint="export it again") from None
 
 
+class Spelling(NamedTuple):
+    """The tokens of one text, uncut.
+
+    ids: N token ids
+    spans: for each the characters (start, end) of the text that it stands for; (0, 0) for a special one
+    special: for each whether the tokenizer added it, such as [CLS]
+    """
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    special: list[bool]
+
+
 class Tokenizer:
     """The tokenizer of one bundle. It is not changed after it was made, so threads may share it."""
 
@@ -70,7 +84,7 @@ class Tokenizer:
         """data: the content of spec.file. Raises ManifestError if that is no tokenizer."""
         from tokenizers import Tokenizer as Reader
 
-        self.spec = spec
+        self.spec, self._data = spec, data
         try:
             self._reader = Reader.from_str(data.decode())
         except (KeyboardInterrupt, SystemExit):
@@ -97,6 +111,35 @@ class Tokenizer:
             raise TextError("[text] no token in any text", hint="the tokenizer of this bundle adds no end token")
         return ids
 
+    def spell(self, texts: Sequence[str]) -> list[Spelling]:
+        """The tokens of each text with the characters that they stand for; nothing is cut, no padding is added.
+
+        Raises TextError for what `check` refuses. `canonical` does not hold here: it would move the characters.
+        """
+        self.check(texts)
+        found = self._uncut.encode_batch([_lowered(text) if self.spec.lower else text for text in texts])
+        return [Spelling(f.ids, f.offsets, [bool(s) for s in f.special_tokens_mask]) for f in found]
+
+    @functools.cached_property
+    def unknown(self) -> int | None:
+        """The id that stands for what the vocabulary lacks; None where every byte has a token."""
+        name = getattr(self._reader.model, "unk_token", None)
+        return None if name is None else self._reader.token_to_id(name)
+
+    def characters(self, ids: Sequence[int]) -> frozenset[str]:
+        """Of these tokens those that are a single character, such as the full stop."""
+        texts = [self._reader.id_to_token(id) for id in ids]
+        return frozenset(text for text in texts if text is not None and len(text) == 1)
+
+    @functools.cached_property
+    def _uncut(self) -> Any:
+        from tokenizers import Tokenizer as Reader
+
+        reader = Reader.from_str(self._data.decode())
+        reader.no_padding()
+        reader.no_truncation()
+        return reader
+
     @staticmethod
     def check(texts: Sequence[str]) -> None:
         """Raise TextError for no texts, more than MAX_TEXTS, or one that is no string, blank, over MAX_CHARACTERS or
@@ -115,6 +158,11 @@ class Tokenizer:
         if self.spec.canonical:
             text = re.sub(r"\s+", " ", text.translate(_PUNCTUATION)).strip()
         return text
+
+
+def _lowered(text: str) -> str:
+    """Lower case, character by character, so that places stay what they are."""
+    return "".join(low if len(low := c.lower()) == 1 else c for c in text)
 
 
 def _unfit(text: object) -> str:

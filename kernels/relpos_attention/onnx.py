@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 DOMAIN, NAME, VERSION = "saccade", "RelPosAttention", 1
@@ -20,6 +21,11 @@ def function(opset: int = OPSET) -> Any:
     return helper.make_function(
         DOMAIN, NAME, ["q", "k", "v", "rh", "rw"], ["out"], _nodes(), [helper.make_opsetid("", opset)], ["scale"]
     )
+
+
+def body(nodes: Iterable[Any], opset: int = OPSET) -> Any:
+    """The function for these nodes of one model: the same for all."""
+    return function(opset)
 
 
 def _nodes() -> list[Any]:

@@ -23,7 +23,10 @@ from saccade.runtime.onnx_ops import own_ops
 if TYPE_CHECKING:
     from saccade.runtime.bundle import Bundle
 
-OPS = {"RelPosAttention": "relpos_attention"}  # as a graph has them → as saccade.kernels has them
+OPS = {
+    "RelPosAttention": "relpos_attention",
+    "DeformableAttention": "deformable_attention",
+}  # as a graph has them → as saccade.kernels has them
 _LIBRARY = "libsaccade_ops.so"
 
 

@@ -34,6 +34,7 @@ def export(
     labelled: Annotated[
         Path | None, typer.Option(help="A folder with one folder a label; zero-shot accuracy is measured on it.")
     ] = None,
+    sizes: Annotated[str, typer.Option(help="Input sizes of a detector, height x width: 480x640,800x1088.")] = "",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     license: Annotated[str | None, typer.Option(help="SPDX expression of the weights' licence.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -54,6 +55,7 @@ def export(
             calibrate=calibrate,
             texts=lines(texts) if texts else None,
             labelled=labelled_folder(labelled) if labelled else None,
+            sizes=_sizes(sizes),
             revision=revision,
             license=license,
             overwrite=force,
@@ -71,6 +73,17 @@ def inspect(
 ) -> None:
     """Verify a bundle and show what is in it, what runs it here, and how exact each variant is."""
     _print(bundle, json, check=check)
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    """480x640,640x480 as numbers. Raises SettingsError."""
+    found = []
+    for part in filter(None, text.replace(" ", "").split(",")):
+        height, _, width = part.lower().partition("x")
+        if not (height.isdecimal() and width.isdecimal()):
+            raise SettingsError(f"no size: {part[:40]!r}", hint="height x width in pixels: --sizes 480x640,640x480")
+        found.append((int(height), int(width)))
+    return found
 
 
 def _print(bundle: Path, json: bool, *, check: bool) -> None:
