@@ -26,9 +26,14 @@ T = TypeVar("T")
 
 FAMILIES = {
     "clip": ("saccade.runtime.pipelines.clip", "Clip"),
+    "grounding": ("saccade.runtime.pipelines.grounding", "Grounding"),
+    "owl": ("saccade.runtime.pipelines.owl", "Owl"),
     "sam": ("saccade.runtime.pipelines.sam", "Sam"),
 }
 """For each bundle family the module and class of its pipeline."""
+
+CACHES = {"grounding": 32 << 20, "owl": 128 << 20}
+"""For families whose words are asked again and again, the bytes that `load` gives the cache if nothing is said."""
 
 VERBS = {"sam": {"annotate": "saccade.runtime.annotation"}}
 """For each family the functions that take a whole model, by name and module; they are methods of it all the same."""
@@ -136,7 +141,7 @@ def load(
     threads: int | None = None,
     arena: bool = True,
     spin: bool = True,
-    cache_bytes: int = 0,
+    cache_bytes: int | None = None,
     engines: Engines | None = None,
     plan: Any = None,
     memory: Memory | None = None,
@@ -146,7 +151,7 @@ def load(
     bundle: a bundle's folder, or one already opened
     backend, precision, device, threads, arena, spin: see saccade.runtime.engines.Options
     cache_bytes: keep up to so many bytes of what pictures and texts were encoded to, for when they come again; a cache
-        costs hashing every picture, so it is off by default
+        costs hashing every picture, so it is off by default; for text-prompted detectors it is on (CACHES)
     precision="auto": the fastest that keeps to the error budget here, by the plan that `saccade plan` made
     plan: "cached" (what "auto" means), "now" (search first), "measure" (answer at once on the portable default, search
         behind, then swap), or the path of a plan file; one that does not fit is ignored, and `about` says why
@@ -161,7 +166,8 @@ def load(
     options = Options.of(backend, precision, device, threads, arena=arena, spin=spin)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     pipeline = pipeline_of(opened)
-    cache = Cache(cache_bytes) if cache_bytes else None
+    room = CACHES.get(opened.manifest.family, 0) if cache_bytes is None else cache_bytes
+    cache = Cache(room) if room else None
     model = Model(opened, pipeline, engines or Engines(options, memory=memory), owned=engines is None, cache=cache)
     if plan is not None:
         model.follow(plan)

@@ -52,7 +52,7 @@ def draw(masks: Masks, picture: Any = None, *, prompts: bool = True) -> PilImage
     canvas = image.pixels.copy()
     thick = max(1, round(max(masks.size) / 640))
     for i in np.argsort(-masks.area, kind="stable").tolist():
-        _lay(canvas, masks, i, thick)
+        lay(canvas, masks, i, thick, colour(i))
     drawn = Image.fromarray(canvas)
     if prompts:
         for prompt in masks.prompts if len(masks.prompts) <= 64 else ():
@@ -123,12 +123,13 @@ def _cut(masks: Masks, i: int, room: int = 0) -> tuple[int, int, NDArray[np.bool
     return top, left, columns.T[top:bottom]
 
 
-def _lay(canvas: NDArray[np.uint8], masks: Masks, i: int, thick: int) -> None:
+def lay(canvas: NDArray[np.uint8], masks: Masks, i: int, thick: int, shade: tuple[int, int, int]) -> None:
+    """Paint mask i onto (H, W, 3) pixels, with an outline of `thick` pixels."""
     top, left, part = _cut(masks, i, thick)
     if not part.size:
         return
     window = canvas[top : top + part.shape[0], left : left + part.shape[1]]
-    paint = np.array(colour(i), np.float32)
+    paint = np.array(shade, np.float32)
     window[part] = (window[part] * (1 - FILL) + paint * FILL).astype(np.uint8)
     window[_outline(part, thick)] = paint.astype(np.uint8)
 

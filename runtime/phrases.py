@@ -119,6 +119,13 @@ def word_prompt(prompt: str, tokenizer: Tokenizer, rules: Rules) -> Wording:
     return stacked([spelled], [said], tuple(names), places, tokenizer, rules)
 
 
+def label_list(labels: Any) -> list[str]:
+    """The labels as given, without blanks around them. Raises TextError as `word_labels`."""
+    names = [name.strip() for name in _listed(labels)]
+    _refuse(names, names)
+    return names
+
+
 def _listed(labels: Any) -> list[str]:
     if isinstance(labels, str) or not isinstance(labels, Sequence) or not all(isinstance(n, str) for n in labels):
         raise TextError("[text] labels are a list of strings", hint='such as ["a cat", "a dog"]')

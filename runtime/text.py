@@ -126,6 +126,12 @@ class Tokenizer:
         name = getattr(self._reader.model, "unk_token", None)
         return None if name is None else self._reader.token_to_id(name)
 
+    @functools.cached_property
+    def end(self) -> int | None:
+        """The id that ends every text; None where none is added."""
+        (spelled,) = self.spell(["a"])
+        return spelled.ids[-1] if spelled.special[-1] else None
+
     def characters(self, ids: Sequence[int]) -> frozenset[str]:
         """Of these tokens those that are a single character, such as the full stop."""
         texts = [self._reader.id_to_token(id) for id in ids]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 
@@ -47,10 +48,10 @@ def toy_sam(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def toy() -> Any:
+def toy(name: str = "toy_sam") -> Any:
     """tests/toy_sam.py as a module: with importmode=importlib there is no package to import it from."""
     pytest.importorskip("onnx")
-    spec = importlib.util.spec_from_file_location("toy_sam", Path(__file__).with_name("toy_sam.py"))
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -70,3 +71,34 @@ def sam_bundle(request: pytest.FixtureRequest) -> Path:
 def write_toy() -> Any:
     """toy_sam.write_toy, for tests that want another one."""
     return toy().write_toy
+
+
+@pytest.fixture(scope="session")
+def toy_grounding() -> Any:
+    """tests/toy_grounding.py: writes detectors that know colours."""
+    return toy("toy_grounding")
+
+
+@pytest.fixture(scope="session")
+def grounding_bundle(toy_grounding: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector of family grounding that knows colours."""
+    target = tmp_path_factory.mktemp("toy") / "grounding.bundle"
+    toy_grounding.write_grounding(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def owl_bundle(toy_grounding: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector of family owl that knows colours."""
+    target = tmp_path_factory.mktemp("toy") / "owl.bundle"
+    toy_grounding.write_owl(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def coloured() -> Any:
+    """A picture (64, 96, 3) of grey with a red cell at 32, 16 and a blue one at 0, 48; cells are 16 pixels wide."""
+    pixels = np.full((64, 96, 3), 128, np.uint8)
+    pixels[16:32, 32:48] = 255, 0, 0
+    pixels[48:64, 0:16] = 0, 0, 255
+    return pixels

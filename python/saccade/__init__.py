@@ -8,6 +8,9 @@
     sam = saccade.load("sam.bundle")
     masks = sam.encode("photo.jpg").segment(points=[(420, 280)])
 
+    detector = saccade.load("grounding.bundle")
+    boxes = detector.detect("photo.jpg", "a cat. a remote control.")
+
 Importing costs next to nothing: what a name needs is loaded when it is first used.
 """
 
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saccade.runtime.bundle import Bundle as Bundle
     from saccade.runtime.classifier import Classifier as Classifier
+    from saccade.runtime.detections import Detections as Detections
     from saccade.runtime.errors import SaccadeError as SaccadeError
     from saccade.runtime.image import Image as Image
     from saccade.runtime.image import decode as decode
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from saccade.runtime.results import Matches as Matches
     from saccade.runtime.results import Scores as Scores
     from saccade.runtime.scheduler import Scheduler as Scheduler
+    from saccade.runtime.together import Together as Together
+    from saccade.runtime.together import TwoStage as TwoStage
     from saccade.runtime.tracing import trace as trace
     from saccade.runtime.view import View as View
 
@@ -43,6 +49,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Bundle": "bundle",
     "Classifier": "classifier",
+    "Detections": "detections",
     "Embeddings": "results",
     "Image": "image",
     "Index": "index",
@@ -54,6 +61,8 @@ _HOMES = {
     "SaccadeError": "errors",
     "Scheduler": "scheduler",
     "Scores": "results",
+    "Together": "together",
+    "TwoStage": "together",
     "View": "view",
     "decode": "image",
     "index_pictures": "indexing",

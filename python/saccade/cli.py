@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from saccade import __version__
-from saccade.commands import annotate, bench, bundles, clip, demo, kernels, plan, sam
+from saccade.commands import annotate, bench, bundles, clip, demo, detect, kernels, plan, sam
 from saccade.runtime.errors import SaccadeError, printable
 
 app = typer.Typer(
@@ -19,12 +19,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (demo, clip, sam, annotate, bundles, plan, kernels):
+for group in (demo, clip, sam, detect, annotate, bundles, plan, kernels):
     group.register(app)
 app.add_typer(bench.app, name="bench", help="Measure on this machine, against named peers, in one process.")
 
 _INTERRUPTED = 130
-_MANY = ("--labels", "--templates", "--text", "--categories")
+_MANY = ("--labels", "--templates", "--text", "--categories", "--kinds")
 """Options that take several values in a row: --labels 'a cat' 'a dog'."""
 
 
