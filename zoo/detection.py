@@ -129,7 +129,7 @@ def relation_cases(
         count = int(rng.integers(3, 6))
         scene = sample_scene(rng, level, pairs=pairs, parts=False, count=count, confusable=0.8)
         scene = grounding.with_twin(rng, scene) if rng.random() < 0.5 else scene
-        related = grounding.choose_relation(rng, scene, telling=1.0)
+        related = grounding.choose_relation(rng, grounding.relations_of(scene), telling=1.0)
         if related is None or not 0 < len(related.true) < len(related.heads):
             continue
         prompt = grounding.related_sentence(scene, related) if sentence else grounding.referring(scene, [related])

@@ -24,6 +24,7 @@ LEAST_SIDE = 6  # pixels of a box, and LEAST_AREA of a mask: a scene with less o
 LEAST_AREA = 40
 CLEARLY_NOT = -0.02  # share of the side; between this and LEAST_GAP a relation is neither true nor false
 UNKNOWN_WORDS = ("dog", "cat", "house", "person", "car", "table", "tree", "cup", "hexagon", "brown", "moon")
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 JOINTS = ("and", "next to", "with")
 
 
@@ -171,13 +172,12 @@ def _descriptions(thing: Thing) -> list[Phrase]:
 
 
 def choose_relation(
-    rng: np.random.Generator, scene: Scene, *, telling: float = 0.75, false: float = 0.12
+    rng: np.random.Generator, cases: Sequence[Related], *, telling: float = 0.75, false: float = 0.12
 ) -> Related | None:
-    """One relation that can be told of the scene, or None.
+    """One of relations_of(scene), or None where there is none.
 
     telling: chance to take one that is true of some of the heads and false of others; false: of none
     """
-    cases = relations_of(scene)
     dice = rng.random()
     if dice < telling:
         kept = [c for c in cases if 0 < len(c.true) < len(c.heads)]
@@ -187,6 +187,13 @@ def choose_relation(
         kept = [c for c in cases if c.true]
     kept = kept or [c for c in cases if c.true]
     return kept[int(rng.integers(len(kept)))] if kept else None
+
+
+def opposite(case: Related, cases: Sequence[Related]) -> Related | None:
+    """The same with the relation turned round, if that can be told too."""
+    turned = OPPOSITE[case.relation]
+    found = (c for c in cases if (c.head, c.relation, c.of) == (case.head, turned, case.of))
+    return next(found, None)
 
 
 def with_twin(rng: np.random.Generator, scene: Scene) -> Scene:

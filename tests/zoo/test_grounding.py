@@ -83,7 +83,7 @@ def test_drawn_relations_hold_of_the_scene(seed):
     some = Counter()
     for _ in range(150):
         drawn = draw_scene(rng, "relation", 1.0)
-        case = choose_relation(rng, drawn)
+        case = choose_relation(rng, relations_of(drawn))
         if case is None:
             continue
         things = drawn.things

@@ -25,13 +25,13 @@ from saccade.zoo.recipes.grounding_prompts import KINDS, TWINS, UNNAMED
 from saccade.zoo.training import Average, Schedule
 
 PICTURES = 16  # a step
-PEAK_RATE, DECAY, WARM_UP, FLOOR, CLIP = 1.5e-3, 0.01, 300, 0.02, 5.0
+PEAK_RATE, DECAY, WARM_UP, FLOOR, CLIP = 1.5e-3, 0.01, 100, 0.02, 5.0
 OFFSETS = 0.3  # the rate of the sampling offsets, share of the others'
 SHARD = "3500KB"  # of the weights in one file
 RECIPE = {
     "pictures_a_step": PICTURES, "peak_rate": PEAK_RATE, "weight_decay": DECAY,
     "optimiser": "AdamW, betas 0.9 0.98, clip 5, sampling offsets at 0.3 of the rate",
-    "schedule": "300 steps warm-up, cosine by the clock to 2 %", "average": 0.999, "precision": "bfloat16 autocast",
+    "schedule": "100 steps warm-up, cosine by the clock to 2 %", "average": 0.999, "precision": "bfloat16 autocast",
     "prompts": KINDS, "unnamed_colours": UNNAMED, "scenes_with_twins": TWINS, "oblong_pictures": OBLONG,
 }  # fmt: skip
 CARD = """---

@@ -8,11 +8,11 @@ import numpy as np
 
 from saccade.zoo import grounding
 from saccade.zoo.captions import Phrase, absent_phrases
-from saccade.zoo.grounding import Prompt
+from saccade.zoo.grounding import Prompt, Related
 from saccade.zoo.words import COLOURS, SHAPES
 from saccade.zoo.world import LEVELS, Scene, sample_scene
 
-KINDS = {"category": 0.20, "attribute": 0.34, "colour": 0.07, "detailed": 0.06, "absent": 0.07, "unknown": 0.03,
+KINDS = {"category": 0.20, "attribute": 0.34, "colour": 0.07, "detailed": 0.06, "absent": 0.12, "unknown": 0.03,
          "sentence": 0.10, "relation": 0.31}  # fmt: skip
 """Weights of the kinds once relations are as frequent as they get."""
 RELATIONS_FROM, RELATIONS_BY = 0.2, 0.3  # their weight's share at the start, and when it is whole
@@ -85,23 +85,33 @@ def _false(rng: np.random.Generator, kind: str, scene: Scene, pairs: str) -> lis
 
 
 def _relation(rng: np.random.Generator, scene: Scene) -> Prompt | None:
-    count = 1 if rng.random() < 0.75 else 2
-    found = [grounding.choose_relation(rng, scene) for _ in range(count)]
-    cases = list({str((c.head, c.relation, c.of)): c for c in found if c}.values())
-    article = ("", "the", "a")[int(rng.choice(3, p=(0.55, 0.3, 0.15)))]
+    """Several relations, half of them beside their opposite: the same words, another answer."""
+    known = grounding.relations_of(scene)
+    cases: dict[Related, None] = {}
+    for _ in range(_many(rng, 4)):
+        case = grounding.choose_relation(rng, known)
+        turned = grounding.opposite(case, known) if case and rng.random() < 0.5 else None
+        cases.update((c, None) for c in (case, turned) if c)
     if not cases:
         return None
-    prompt = grounding.referring(scene, cases, article)
-    others = _many(rng, 4) if rng.random() < 0.5 else 0
+    found = list(cases)[:5]
+    article = ("", "the", "a")[int(rng.choice(3, p=(0.55, 0.3, 0.15)))]
+    prompt = grounding.referring(scene, [found[i] for i in rng.permutation(len(found))], article)
+    others = _many(rng, 3) if rng.random() < 0.25 else 0
     listed = grounding.listed(rng, scene, grounding.attributes(rng, scene, others, "seen"), article == "a")
     return grounding.joined(listed, prompt) if rng.random() < 0.5 else grounding.joined(prompt, listed)
 
 
 def _sentence(rng: np.random.Generator, scene: Scene, pairs: str) -> Prompt | None:
     template = grounding.draw_template(rng)
-    case = grounding.choose_relation(rng, scene, false=0.0) if rng.random() < 0.5 else None
+    cases = grounding.relations_of(scene) if rng.random() < 0.5 else []
+    case = grounding.choose_relation(rng, cases, false=0.0)
     if case:
-        return grounding.related_sentence(scene, case, template)
+        prompt = grounding.related_sentence(scene, case, template)
+        turned = grounding.opposite(case, cases)
+        if turned is None or rng.random() < 0.5:
+            return prompt
+        return grounding.joined(prompt, grounding.related_sentence(scene, turned, template))
     count = 1 + int(rng.random() < 0.8) + int(rng.random() < 0.2)
     phrases = grounding.attributes(rng, scene, count, pairs, absent=0.25)
     phrases = [replace(p, colour="") if rng.random() < 0.2 else p for p in phrases]
