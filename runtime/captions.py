@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from saccade.runtime.errors import TextError
-from saccade.runtime.phrases import MAX_PHRASES, Rules, Said, Spans, Wording, closed, known, stacked, tokens_of
+from saccade.runtime.phrases import MAX_PHRASES, Places, Rules, Said, Spans, Wording, closed, known, stacked
 from saccade.runtime.text import Spelling, Tokenizer
 
 
@@ -34,7 +34,8 @@ def word_caption(caption: str, spans: Sequence[Any], tokenizer: Tokenizer, rules
         if any(parts for _, parts in inside):
             spelled = whole if (first, last) == (0, len(caption)) else closed(caption[first:last], tokenizer, rules)
             read.append(spelled)
-            said.append(tuple(Said(k, tokens_of(spelled, parts, rules)) for k, parts in inside if parts))
+            at = Places(spelled, rules)
+            said.append(tuple(Said(k, at.of(parts)) for k, parts in inside if parts))
     empty = next((one for some in said for one in some if not len(one.tokens)), None)
     if empty is not None:
         raise TextError(f"[text] no word at the span of {names[empty.phrase][:40]!a}", hint="give spans of words")

@@ -114,7 +114,8 @@ def word_prompt(prompt: str, tokenizer: Tokenizer, rules: Rules) -> Wording:
     places = tuple(((start, end),) for start, end in spans)
     if len(spelled.ids) > rules.max_tokens or len(names) > rules.max_labels:
         return _join(names, names, tokenizer, rules, places)
-    said = tuple(Said(k, _tokens(spelled, span, rules)) for k, span in enumerate(spans))
+    at = Places(spelled, rules)
+    said = tuple(Said(k, at.of([span])) for k, span in enumerate(spans))
     known(names, [(spelled, said)], tokenizer)
     return stacked([spelled], [said], tuple(names), places, tokenizer, rules)
 
@@ -168,7 +169,8 @@ def _join(
     for run, spelled in zip(runs, read, strict=True):
         starts = np.cumsum([0] + [len(text) + 2 for text in plain[run]])
         each = zip(range(run.start, run.stop), starts[:-1].tolist(), plain[run], strict=True)
-        said.append(tuple(Said(k, _tokens(spelled, (at, at + len(text)), rules)) for k, at, text in each))
+        places = Places(spelled, rules)
+        said.append(tuple(Said(k, places.of([(at, at + len(text))])) for k, at, text in each))
     known(names, list(zip(read, said, strict=True)), tokenizer)
     return stacked(read, said, tuple(names), spans, tokenizer, rules)
 
@@ -209,18 +211,19 @@ def _between(spelled: Spelling, rules: Rules) -> list[tuple[int, int]]:
     return found
 
 
-def _tokens(spelled: Spelling, span: tuple[int, int], rules: Rules) -> Ints:
-    return tokens_of(spelled, [span], rules)
+class Places:
+    """Where the tokens of one run stand in its text; separators and special tokens say nothing."""
 
+    def __init__(self, spelled: Spelling, rules: Rules):
+        self._at = np.array(spelled.spans, np.int64).reshape(-1, 2)
+        self._says = ~(np.array(spelled.special, bool) | np.isin(spelled.ids, np.asarray(rules.separators, np.int64)))
 
-def tokens_of(spelled: Spelling, spans: Sequence[tuple[int, int]], rules: Rules) -> Ints:
-    """Tokens with a character in one of the spans; separators say nothing."""
-    at = np.array(spelled.spans, np.int64).reshape(-1, 2)
-    real = ~(np.array(spelled.special, bool) | np.isin(spelled.ids, np.asarray(rules.separators, np.int64)))
-    touched = np.zeros(len(at), bool)
-    for start, end in spans:
-        touched |= (at[:, 0] < end) & (at[:, 1] > start)
-    return np.flatnonzero(touched & real)
+    def of(self, spans: Sequence[tuple[int, int]]) -> Ints:
+        """Tokens with a character in one of the spans."""
+        touched = np.zeros(len(self._at), bool)
+        for start, end in spans:
+            touched |= (self._at[:, 0] < end) & (self._at[:, 1] > start)
+        return np.flatnonzero(touched & self._says)
 
 
 def known(names: Sequence[str], runs: list[tuple[Spelling, tuple[Said, ...]]], tokenizer: Tokenizer) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from saccade.runtime.bundle import Bundle
 from saccade.runtime.errors import InputError
 
 _HERE = Path(__file__).parent
@@ -24,6 +26,13 @@ def bundle_path(name: str) -> Path:
             f"no shipped bundle {name[:64]!a}", hint=f"there is {', '.join(names()) or 'none in this build'}"
         )
     return _HERE / "bundles" / f"{name}.bundle"
+
+
+def open_bundle(given: str | os.PathLike[str]) -> Bundle:
+    """The bundle of a shipped name, or of a path. Installers may hard-link what came with saccade."""
+    if str(given) in names() and not Path(given).exists():
+        return Bundle.open(bundle_path(str(given)), hard_links=True)
+    return Bundle.open(given)
 
 
 @dataclass(frozen=True)

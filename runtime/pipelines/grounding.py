@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.runtime.arguments import listed, share, taken
 from saccade.runtime.buckets import Buckets, Size
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import All, Call, Graph, Pipeline, Work
 from saccade.runtime.captions import word_caption
 from saccade.runtime.detections import Detections
-from saccade.runtime.errors import InputError, ManifestError, TextError
+from saccade.runtime.errors import ManifestError, TextError
 from saccade.runtime.image import Image, decode
 from saccade.runtime.nouns import noun_spans
 from saccade.runtime.phrase_scores import Found, boxes_of, merge
@@ -111,10 +112,7 @@ class Grounding:
     def _find(
         self, picture: Any, wording: Wording, every: bool, threshold: float, nms: float | None, size: Size | None
     ) -> Pipeline[Any]:
-        sources = list(picture) if isinstance(picture, list | tuple) else [picture]
-        if not sources:
-            raise InputError("[detect] no picture given", hint="give at least one picture")
-        images = yield All(*(Work(decode, source) for source in sources))
+        images = yield All(*(Work(decode, source) for source in listed(picture)))
         text = yield from self._read(wording)
         places = [size or self.buckets.choose(image.height, image.width) for image in images]
         found: dict[int, Detections] = {}
@@ -169,20 +167,6 @@ class Grounding:
         least = share("threshold", threshold, self.threshold)
         most = self.nms if nms is None else share("nms", nms, 1)
         return least, most, None if size is None else self.buckets.named(size)
-
-
-def share(name: str, value: Any, default: float) -> float:
-    """A number from 0 to 1. Raises InputError."""
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
-        raise InputError(f"[detect] {name}: {str(value)[:40]}", hint=f"{name} is a number from 0 to 1")
-    return float(value)
-
-
-def taken(graph: Graph, given: dict[str, Array]) -> dict[str, Array]:
-    """Of what there is to give, what the graph asks for."""
-    return {t.name: given[t.name] for t in graph.spec.inputs if t.name in given}
 
 
 def _detectors(bundle: Bundle, sizes: Sequence[Size]) -> dict[Size, Graph]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.runtime.arguments import listed, share, taken
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.call import All, Call, Graph, Pipeline, Work
 from saccade.runtime.detections import Detections
@@ -22,7 +23,6 @@ from saccade.runtime.frame import Frame
 from saccade.runtime.image import Image, decode
 from saccade.runtime.phrase_scores import decode as boxes_above
 from saccade.runtime.phrases import label_list
-from saccade.runtime.pipelines.grounding import share, taken
 from saccade.runtime.preprocess import Preprocess
 from saccade.runtime.results import normalise
 from saccade.runtime.spec import Array
@@ -73,8 +73,8 @@ class Owl:
         """
         names = label_list(_parts(prompt) if isinstance(prompt, str) else prompt)
         least, most = share("threshold", threshold, self.threshold), None if nms is None else share("nms", nms, 1)
+        sources = listed(picture)
         queries = yield from self._say(names)
-        sources = list(picture) if isinstance(picture, list | tuple) else [picture]
         made = yield All(*(self._one(source, queries, tuple(names), least, most, every) for source in sources))
         return made if isinstance(picture, list | tuple) else made[0]
 
@@ -100,11 +100,11 @@ class Owl:
         Raises PromptError for a box without area or beside the picture, and as `detect`.
         """
         least, most = share("threshold", threshold, EXAMPLE), None if nms is None else share("nms", nms, 1)
+        sources = listed(picture)
         shown = yield Work(decode, example)
         place = _place(box, shown)
         seen, frame = yield from self._see(shown)
         query = yield Work(self._query_of, seen, frame, place)
-        sources = list(picture) if isinstance(picture, list | tuple) else [picture]
         made = yield All(*(self._one(source, query, (name,), least, most, False) for source in sources))
         return made if isinstance(picture, list | tuple) else made[0]
 

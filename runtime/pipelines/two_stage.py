@@ -6,17 +6,18 @@ picture ──proposals──▶ boxes ──crops at 1 and 1.5 times──▶ C
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.runtime.arguments import share
 from saccade.runtime.call import Pipeline, Work
 from saccade.runtime.crops import crop
 from saccade.runtime.detections import Detections
 from saccade.runtime.image import Image, decode
 from saccade.runtime.phrases import label_list
-from saccade.runtime.pipelines.grounding import share
 from saccade.runtime.results import Embeddings, normalise
 
 BACKGROUND = ("background",)
@@ -48,32 +49,31 @@ def two_stage(
     nms: of boxes of one label with a larger IoU the best stays; None or 1 for none
     background: texts that take the share of what is none of the labels; a box that is most like them is left out
     limit: proposals to look at, the best ones; asked: passed on to `everything` or `detect`
-    The vocabulary is CLIP's: the proposals need not know the labels. Raises TextError, InputError, ImageError.
+    Regions of SAM come with their masks. The vocabulary is CLIP's: the proposals need not know the labels.
+    Raises TextError, InputError, ImageError.
     """
     names = label_list(labels)
     least = share("threshold", threshold, 0.3)
     judge = yield from clip.classifier([*names, *(text for text in background if text not in names)], templates)
     image = yield Work(decode, picture)
-    boxes, sure = yield from _propose(proposals, image, limit, asked)
-    if not len(boxes):
-        return Detections.none(tuple(names), image)
-    seen = yield from _look(clip, image, boxes)
-    return (yield Work(_judged, judge, seen, names, boxes, sure, least, nms, image))
+    regions = yield from _propose(proposals, image, limit, asked)
+    if not len(regions):
+        return replace(Detections.none(tuple(names), image), masks=regions.masks)
+    seen = yield from _look(clip, image, regions.boxes)
+    return (yield Work(_judged, judge, seen, names, regions, least, nms))
 
 
-def _propose(
-    proposals: Any, image: Image, limit: int, asked: dict[str, Any]
-) -> Pipeline[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Boxes (M, 4) and scores (M,) of what is there, whatever it is, best first."""
-    if hasattr(proposals, "everything"):
-        masks = yield from proposals.everything(image, **asked)
-        boxes = masks.boxes.astype(np.float32) + np.array([0, 0, 1, 1], np.float32)  # last column and row to edges
-        score = np.clip(masks.score, 0, 1)
-    else:
+def _propose(proposals: Any, image: Image, limit: int, asked: dict[str, Any]) -> Pipeline[Detections]:
+    """What is there, whatever it is, best first; with masks where SAM found it."""
+    if not hasattr(proposals, "everything"):
         found = yield from proposals.detect(image, list(PROPOSED), **{"threshold": 0.05, "nms": 0.7, **asked})
-        boxes, score = found.boxes, found.score
-    best = np.argsort(-score, kind="stable")[:limit]
-    return boxes[best], score[best]
+        return found[:limit]
+    masks = yield from proposals.everything(image, **asked)
+    masks = masks[np.argsort(-masks.score, kind="stable")[:limit]]
+    boxes = masks.boxes.astype(np.float32) + np.array([0, 0, 1, 1], np.float32)  # last column and row to edges
+    label = np.zeros(len(masks), np.int64)
+    size = image.height, image.width
+    return Detections(boxes, np.clip(masks.score, 0, 1), label, PROPOSED, size, None, image, masks)
 
 
 def _look(clip: Any, image: Image, boxes: NDArray[np.float32]) -> Pipeline[Embeddings]:
@@ -85,13 +85,12 @@ def _look(clip: Any, image: Image, boxes: NDArray[np.float32]) -> Pipeline[Embed
 
 
 def _judged(
-    judge: Any, seen: Embeddings, names: list[str], boxes: Any, sure: Any, least: float, nms: float | None, image: Image
+    judge: Any, seen: Embeddings, names: list[str], regions: Detections, least: float, nms: float | None
 ) -> Detections:
     shares = judge(seen).values
-    label = shares.argmax(axis=1)
-    score = np.sqrt(shares.max(axis=1) * sure).astype(np.float32)
+    label = shares.argmax(axis=1).astype(np.int64)
+    score = np.sqrt(shares.max(axis=1) * regions.score).astype(np.float32)
     kept = np.flatnonzero((label < len(names)) & (score > least))
     kept = kept[np.argsort(-score[kept], kind="stable")]
-    size = image.height, image.width
-    found = Detections(boxes[kept], score[kept], label[kept], tuple(names), size, None, image)
+    found = replace(regions[kept], score=score[kept], label=label[kept], phrases=tuple(names), spans=None)
     return found if nms is None else found.nms(share("nms", nms, 1))
