@@ -29,6 +29,17 @@ SIZES: dict[str, dict[str, Any]] = {
     "small": {"backbone": CONVNEXT, "model": SMALL},
     "small-swin": {"backbone": SWIN, "model": SMALL},
 }
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+OWLS: dict[str, dict[str, Any]] = {
+    # google/owlvit-base-patch32 (153 M parameters) and google/owlv2-base-patch16 (155 M), by kind
+    "base": {"owlvit": {}, "owlv2": {}},
+    "small": {
+        "projection_dim": 32,
+        "vision_config": {**TOWER, "image_size": 48, "patch_size": 8},
+        "text_config": {**TOWER, "vocab_size": 32, "max_position_embeddings": 16, "pad_token_id": 0,
+                        "bos_token_id": 30, "eos_token_id": 31},
+    },
+}  # fmt: skip
 WORDS = ("red", "blue", "green", "circle", "square", "star", "cat", "dog", "the", "a", "photo", "of", "two")
 SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
 
@@ -57,6 +68,25 @@ def make_grounding(folder: Path | str, size: str = "swin-t", kind: str = "ground
     return Path(folder)
 
 
+def make_owl(folder: Path | str, size: str = "base", kind: str = "owlv2", seed: int = 0) -> Path:
+    """A checkpoint folder of an OWL-ViT or OWLv2 (kind) of OWLS[size] with random weights; gives the folder back."""
+    import torch
+    import transformers
+
+    name = {"owlvit": "OwlViT", "owlv2": "Owlv2"}[kind]
+    said = OWLS[size].get(kind, OWLS[size])
+    config = getattr(transformers, f"{name}Config")(**said)
+    torch.manual_seed(seed)
+    model = spoken(getattr(transformers, f"{name}ForObjectDetection")(config))
+    model.save_pretrained(folder)
+    side, text = model.config.vision_config.image_size, model.config.text_config
+    ends = {"[PAD]": 0, "[UNK]": 29, "[CLS]": text.vocab_size - 2, "[SEP]": text.vocab_size - 1}
+    _tokenizer(Path(folder), int(text.max_position_embeddings), ends)
+    said_of_pictures = {"image_processor_type": f"{name}ImageProcessor", "size": {"height": side, "width": side}}
+    (Path(folder) / "preprocessor_config.json").write_text(json.dumps(said_of_pictures))
+    return Path(folder)
+
+
 def spoken(model: Any) -> Any:
     """Weights under which every part has its say: transformers starts box heads at zero, fusion at 1e-4, and reads all
     queries at the same places, so that most of the network could be wrong unseen."""
@@ -79,14 +109,14 @@ def spoken(model: Any) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _tokenizer(folder: Path, longest: int) -> None:
+def _tokenizer(folder: Path, longest: int, special: dict[str, int] = SPECIAL) -> None:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    words = {**SPECIAL, **{word: place for place, word in enumerate(WORDS, 1)}}
+    words = {**special, **{word: place for place, word in enumerate(WORDS, 1)}}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    ends = [("[CLS]", SPECIAL["[CLS]"]), ("[SEP]", SPECIAL["[SEP]"])]
+    ends = [(name, special[name]) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -110,8 +110,7 @@ def preprocess_of_detector(checkpoint: Checkpoint) -> tuple[Preprocess, tuple[tu
     The sizes are those asked for, else what the preprocessing makes of a picture of 4 x 3 and of 3 x 4, in whole steps
     of 32. Without preprocessor_config.json it is the reference's: ImageNet's mean and deviation, bilinear, 800 to 1333.
     """
-    said = checkpoint.json("preprocessor_config.json")
-    said = said or dict(checkpoint.json("processor_config.json").get("image_processor", {}))
+    said = _said(checkpoint)
     if not said.get("do_rescale", True) or not said.get("do_resize", True):
         raise ExportError(f"[export] {checkpoint.id}: pictures would come as they are, not known here", hint=_MEND)
     size = said.get("size", {"shortest_edge": 800, "longest_edge": 1333})
@@ -127,6 +126,41 @@ def preprocess_of_detector(checkpoint: Checkpoint) -> tuple[Preprocess, tuple[tu
         std=tuple(said.get("image_std", IMAGENET_STD)) if said.get("do_normalize", True) else (1.0, 1.0, 1.0),
     )
     return msgspec.structs.replace(made, resize="fit" if kept else "squash"), sizes
+
+
+def preprocess_of_owl(
+    checkpoint: Checkpoint, side: int, *, square: bool
+) -> tuple[Preprocess, tuple[float, ...], tuple[float, ...]]:
+    """The preprocessing of an OWL-ViT, which goes to a square whatever the shape, or (square) of an OWLv2, which fills
+    one up with black at the bottom and the right; and mean and deviation that are left to the graph.
+
+    OWLv2's are: its black is put in before they are taken off, and the padding here is of one value for all channels.
+    Without preprocessor_config.json it is the reference's. Raises ExportError if the sizes do not agree.
+    """
+    said = _said(checkpoint)
+    size = _pair(said.get("size", side), checkpoint)
+    if size != (side, side):
+        raise ExportError(
+            f"[export] {checkpoint.id}: the model sees {side} x {side}, pictures are resized to {size}", hint=_MEND
+        )
+    mean, std = tuple(said.get("image_mean", CLIP_MEAN)), tuple(said.get("image_std", CLIP_STD))
+    if not said.get("do_normalize", True):
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    made = _made(
+        checkpoint,
+        size={"height": side, "width": side},
+        crop=None,
+        filter=FILTERS[int(said.get("resample", 2 if square else 3))],
+        scale=float(said.get("rescale_factor", 1 / 255)),
+        mean=(0.0, 0.0, 0.0) if square else mean,
+        std=(1.0, 1.0, 1.0) if square else std,
+    )
+    return (msgspec.structs.replace(made, resize="fit"), mean, std) if square else (made, (), ())
+
+
+def _said(checkpoint: Checkpoint) -> dict[str, Any]:
+    said = checkpoint.json("preprocessor_config.json")
+    return said or dict(checkpoint.json("processor_config.json").get("image_processor", {}))
 
 
 def _both_ways(size: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:

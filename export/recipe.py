@@ -25,6 +25,8 @@ FAMILIES = {
     "clip": "saccade.export.recipes.clip",
     "grounding-dino": "saccade.export.recipes.grounding",
     "mm-grounding-dino": "saccade.export.recipes.grounding",
+    "owlvit": "saccade.export.recipes.owl",
+    "owlv2": "saccade.export.recipes.owl",
     "siglip": "saccade.export.recipes.clip",
     "siglip2": "saccade.export.recipes.clip",
     "open_clip": "saccade.export.recipes.open_clip",
