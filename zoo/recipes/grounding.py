@@ -18,6 +18,7 @@ import torch
 from transformers import GroundingDinoForObjectDetection
 
 from saccade.zoo import bert
+from saccade.zoo.grounding_metrics import THRESHOLD
 from saccade.zoo.recipes.grounding_batch import OBLONG, TRAINING_STREAM, Batch, draw_batch
 from saccade.zoo.recipes.grounding_loss import answer_loss, proposal_loss
 from saccade.zoo.recipes.grounding_model import MEAN, SIZE, STD, centres, forward, new_model
@@ -127,6 +128,7 @@ def load(folder: Path) -> GroundingDinoForObjectDetection:
 def save(model: GroundingDinoForObjectDetection, folder: Path) -> None:
     """Write the official layout. The preprocessor's file is written by hand: its class needs torchvision."""
     folder.mkdir(parents=True, exist_ok=True)
+    model.config.threshold = THRESHOLD  # what an exported bundle takes as its own
     model.save_pretrained(folder, max_shard_size=SHARD)
     bert.build().save_pretrained(folder)
     preprocessor = {
