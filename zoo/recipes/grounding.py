@@ -20,7 +20,7 @@ from transformers import GroundingDinoForObjectDetection
 from saccade.zoo import bert
 from saccade.zoo.grounding_metrics import THRESHOLD
 from saccade.zoo.recipes.grounding_batch import OBLONG, TRAINING_STREAM, Batch, draw_batch
-from saccade.zoo.recipes.grounding_loss import answer_loss, proposal_loss
+from saccade.zoo.recipes.grounding_loss import Guides, answer_loss, proposal_loss
 from saccade.zoo.recipes.grounding_model import MEAN, SIZE, STD, centres, forward, new_model
 from saccade.zoo.recipes.grounding_prompts import KINDS, TWINS, UNNAMED
 from saccade.zoo.training import Average, Schedule
@@ -28,6 +28,7 @@ from saccade.zoo.training import Average, Schedule
 PICTURES = 16  # a step
 PEAK_RATE, DECAY, WARM_UP, FLOOR, CLIP = 1.5e-3, 0.01, 100, 0.02, 5.0
 OFFSETS = 0.3  # the rate of the sampling offsets, share of the others'
+GUIDED = 10.0  # the weight of the guides' distance, which is a share of the side
 SHARD = "3500KB"  # of the weights in one file
 RECIPE = {
     "pictures_a_step": PICTURES, "peak_rate": PEAK_RATE, "weight_decay": DECAY,
@@ -51,7 +52,7 @@ Report = Callable[[dict[str, float]], None]
 
 
 def step_loss(
-    model: GroundingDinoForObjectDetection, batch: Batch, half: bool = True
+    model: GroundingDinoForObjectDetection, batch: Batch, guides: Guides, half: bool = True
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss of one batch, and its two parts to report."""
     proposals, answers = forward(model, batch.pixels, batch.inside, batch.ids, half)
@@ -59,10 +60,12 @@ def step_loss(
     told = torch.from_numpy(batch.ids) > 0
     first = proposal_loss(proposals, centres(batch.inside), boxes, cued, told)
     second = answer_loss(answers, boxes, meant, told)
-    return first + second, {"encoder": first.item(), "decoder": second.item()}
+    third = guides(answers, torch.from_numpy(batch.anchors))
+    parts = {"encoder": first.item(), "decoder": second.item(), "guides": third.item()}
+    return first + second + GUIDED * third, parts
 
 
-def optimiser(model: GroundingDinoForObjectDetection) -> torch.optim.AdamW:
+def optimiser(model: torch.nn.Module) -> torch.optim.AdamW:
     """AdamW that decays matrices only; each group's `scale` multiplies the rate."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -90,7 +93,8 @@ def train(
     """
     rng = np.random.default_rng([TRAINING_STREAM, seed])
     model.train()
-    adam, average = optimiser(model), Average(model, 0.999)
+    guides = Guides(model.config.d_model)
+    adam, average = optimiser(torch.nn.ModuleList([model, guides])), Average(model, 0.999)
     schedule.warm_up, schedule.floor = WARM_UP, FLOOR
     schedule.start()
     rows: list[dict[str, float]] = []
@@ -98,7 +102,7 @@ def train(
     while schedule.progress < 1 and schedule.steps != most_steps:
         for group in adam.param_groups:
             group["lr"] = schedule.rate() * group["scale"]
-        loss, seen = step_loss(model, draw_batch(rng, schedule.progress, PICTURES))
+        loss, seen = step_loss(model, draw_batch(rng, schedule.progress, PICTURES), guides)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         adam.step()

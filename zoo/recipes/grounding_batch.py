@@ -27,7 +27,8 @@ NARROWEST = 0.6  # the shorter side of one, share of the longer
 class Batch:
     """pixels: (B, S, S, 3) uint8, 0 beyond an oblong picture; inside: (B, 2) its height and width;
     ids: (B, N) int64, 0 where padded; boxes: (B, M, 4) float32 x0 y0 x1 y1, shares of the picture shown, 0 if none;
-    meant, cued: (B, M, N) bool, whether the token means the thing, with relations and by its words alone"""
+    meant, cued: (B, M, N) bool, whether the token means the thing, with relations and by its words alone;
+    anchors: (B, N, 2) float32 centre of the second thing of the token's relation, NaN where there is none"""
 
     pixels: NDArray[np.uint8]
     inside: NDArray[np.int64]
@@ -35,6 +36,7 @@ class Batch:
     boxes: NDArray[np.float32]
     meant: NDArray[np.bool_]
     cued: NDArray[np.bool_]
+    anchors: NDArray[np.float32]
 
 
 def draw_batch(rng: np.random.Generator, progress: float, pictures: int) -> Batch:
@@ -49,6 +51,7 @@ def draw_batch(rng: np.random.Generator, progress: float, pictures: int) -> Batc
     boxes = np.zeros((pictures, most, 4), np.float32)
     meant = np.zeros((pictures, most, longest), bool)
     cued = np.zeros_like(meant)
+    anchors = np.full((pictures, longest, 2), np.nan, np.float32)
     for b, ((picture, prompt), (row, spans)) in enumerate(zip(drawn, tokens, strict=True)):
         height, width = inside[b] = picture.pixels.shape[:2]
         pixels[b, :height, :width] = picture.pixels
@@ -56,14 +59,23 @@ def draw_batch(rng: np.random.Generator, progress: float, pictures: int) -> Batc
         ids[b, : len(row)] = row
         _mark(meant[b], prompt.phrases, spans)
         _mark(cued[b], prompt.cues, spans)
-    return Batch(pixels, inside, ids, boxes, meant, cued)
+        for phrase in prompt.phrases:
+            inner = [cue for cue in prompt.cues if phrase.start <= cue.start and cue.end <= phrase.end]
+            if len(inner) == 2:  # head and anchor of a relation
+                box = boxes[b, inner[1].things[0]]
+                anchors[b, _tokens(phrase, spans)] = (box[:2] + box[2:]) / 2
+    return Batch(pixels, inside, ids, boxes, meant, cued, anchors)
 
 
 def _mark(into: NDArray[np.bool_], named: tuple[Named, ...], spans: list[tuple[int, int]]) -> None:
     for phrase in named:
-        inside = [n for n, (start, end) in enumerate(spans) if phrase.start <= start < end <= phrase.end]
+        inside = _tokens(phrase, spans)
         for thing in phrase.things:
             into[thing, inside] = True
+
+
+def _tokens(phrase: Named, spans: list[tuple[int, int]]) -> list[int]:
+    return [n for n, (start, end) in enumerate(spans) if phrase.start <= start < end <= phrase.end]
 
 
 def _draw(rng: np.random.Generator, progress: float) -> tuple[Rendered, Prompt]:

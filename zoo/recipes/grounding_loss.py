@@ -126,3 +126,19 @@ def _match(
                 queries, columns = linear_sum_assignment(table[layer, picture][:, things])
                 rows += [(layer, picture, q, things[c]) for q, c in zip(queries, columns, strict=True)]
     return tuple(torch.tensor(rows, dtype=torch.int64).reshape(-1, 4).T)
+
+
+class Guides(torch.nn.Module):
+    """Two linear readings that only training has: of each query where it is, of a relation's words where its second
+    thing is. A logit is the product of the two, so with both told it can tell left from right."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.here, self.there = torch.nn.Linear(width, 2), torch.nn.Linear(width, 2)
+
+    def forward(self, said: Answers, anchors: torch.Tensor) -> torch.Tensor:
+        """The mean distance of both; anchors: (B, N, 2) centres, NaN for words without one."""
+        wanted = said.boxes[..., :2].detach().transpose(0, 1)
+        here = (self.here(said.queries) - wanted).abs().mean()
+        some = ~anchors[..., 0].isnan()
+        return here + ((self.there(said.text) - anchors)[some].abs().mean() if some.any() else 0.0)

@@ -34,10 +34,13 @@ class Proposals:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What the L decoder layers say of Q queries: logits (L, B, Q, N), boxes (L, B, Q, 4) cx cy w h"""
+    """What the L decoder layers say of Q queries: logits (L, B, Q, N), boxes (L, B, Q, 4) cx cy w h; and what they say
+    it with: queries (B, L, Q, E), text (B, N, E)"""
 
     logits: torch.Tensor
     boxes: torch.Tensor
+    queries: torch.Tensor
+    text: torch.Tensor
 
 
 def config() -> GroundingDinoConfig:
@@ -127,7 +130,7 @@ def _answers(model: GroundingDinoForObjectDetection, said: object, told: torch.T
         boxes.append((model.bbox_embed[layer](hidden[:, layer]) + torch.special.logit(reference, eps=1e-5)).sigmoid())
         products = hidden[:, layer] @ text.transpose(-1, -2)
         logits.append(products.masked_fill(~told[:, None, :], float("-inf")))
-    return Answers(torch.stack(logits), torch.stack(boxes))
+    return Answers(torch.stack(logits), torch.stack(boxes), hidden, text)
 
 
 def corners(boxes: torch.Tensor) -> torch.Tensor:
