@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 Spans = tuple[tuple[int, int], ...]
+_ARRAYS = ("boxes", "score", "label")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,13 +59,24 @@ class Detections:
         size = image.height, image.width
         return cls(empty.reshape(0, 4), empty, np.zeros(0, np.int64), phrases, size, spans, image)
 
+    @classmethod
+    def join(cls, parts: Sequence[Detections]) -> Detections:
+        """The boxes of several parts, at least one, of one picture and the same phrases; without their masks."""
+        more: dict[str, Any] = {name: np.concatenate([getattr(d, name) for d in parts]) for name in _ARRAYS}
+        if all(part.kind is not None and part.kind_score is not None for part in parts):
+            more["kind"] = tuple(name for part in parts for name in part.kind or ())
+            more["kind_score"] = np.concatenate([part.kind_score for part in parts if part.kind_score is not None])
+        parents = [part.parent for part in parts if part.parent is not None]
+        more["parent"] = np.concatenate(parents) if len(parents) == len(parts) else None
+        return replace(parts[0], masks=None, **more)
+
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, which: Index) -> Detections:
         """The chosen boxes: a number, slice, bool mask or list of numbers. A parent that is left out becomes −1."""
         at = np.atleast_1d(np.arange(len(self))[which])
-        more: dict[str, Any] = {name: getattr(self, name)[at] for name in ("boxes", "score", "label")}
+        more: dict[str, Any] = {name: getattr(self, name)[at] for name in _ARRAYS}
         if self.masks is not None:
             more["masks"] = self.masks[at]
         if self.kind is not None:

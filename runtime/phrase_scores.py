@@ -93,11 +93,13 @@ def decode(scores: Floats, corners: Floats, size: tuple[int, int], threshold: fl
 
 def merge(parts: Sequence[Found], every: bool) -> Found:
     """What several runs found of one picture, best first."""
-    many = Found(*(np.concatenate([part[i] for part in parts]) for i in range(3)), _runs(parts))
-    many = Found(*(array[np.argsort(-many.score, kind="stable")] for array in many))
+    boxes, score, label = (np.concatenate([getattr(part, name) for part in parts]) for name in Found._fields[:3])
+    best = np.argsort(-score, kind="stable")
+    many = Found(boxes[best], score[best], label[best], _runs(parts)[best])
     if every or len(parts) == 1:
         return many
-    return Found(*(array[_apart(many)] for array in many))
+    stays = _apart(many)
+    return Found(many.boxes[stays], many.score[stays], many.label[stays], many.run[stays])
 
 
 def _runs(parts: Sequence[Found]) -> NDArray[np.int64]:

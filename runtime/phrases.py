@@ -7,6 +7,7 @@ Captions with spans: captions.py.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -156,10 +157,8 @@ def _join(
     if max(weights) > room:
         long = names[int(np.argmax(weights))]
         raise TextError(f"[text] a label of {max(weights)} tokens: {long[:40]!a}", hint=f"at most {room} are read")
-    for count in range(1, len(plain) + 1):
-        runs = _split(weights, count, room, rules.max_labels)
-        if not runs:
-            continue
+    for spare in range(room - max(weights) + 1):
+        runs = _split(weights, room - spare, rules.max_labels)
         read = tokenizer.spell([". ".join(plain[run]) + "." for run in runs])
         if max(len(s.ids) for s in read) <= rules.max_tokens:  # joined texts may be spelled otherwise than their parts
             break
@@ -175,16 +174,32 @@ def _join(
     return stacked(read, said, tuple(names), spans, tokenizer, rules)
 
 
-def _split(weights: Sequence[int], count: int, room: int, most: int) -> list[slice]:
-    """At most `count` runs of nearly equal weight, or none if one is too heavy or has too many labels."""
-    total = np.cumsum(weights)
-    if total[-1] > count * room or len(weights) > count * most:
-        return []
-    targets = total[-1] * np.arange(1, count) / count
-    edges = sorted({0, *np.searchsorted(total, targets, "left").tolist(), len(weights)})
-    runs = [slice(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    fits = all(sum(weights[run]) <= room and run.stop - run.start <= most for run in runs)
-    return runs if fits else []
+def _split(weights: Sequence[int], room: int, most: int) -> list[slice]:
+    """Runs of at most `room` tokens and `most` labels: as few as can be or a quarter more, so that they are even; where
+    that does not help, as few as can be with the heaviest as light as can be."""
+    fewest = len(_filled(weights, room, most))
+    total = np.cumsum(np.maximum(np.array(weights) / room, 1 / most))  # in runs, by whichever limit is nearer
+    for count in range(fewest, min(fewest * 5 // 4 + 1, len(weights)) + 1):
+        places = np.searchsorted(total, total[-1] * np.arange(1, count) / count).tolist()
+        edges = sorted({0, *places, len(weights)})
+        runs = [slice(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        if all(sum(weights[run]) <= room and run.stop - run.start <= most for run in runs):
+            return runs
+    lightest = bisect.bisect_left(
+        range(room), True, max(weights), key=lambda n: len(_filled(weights, n, most)) <= fewest
+    )
+    return _filled(weights, lightest, most)
+
+
+def _filled(weights: Sequence[int], room: int, most: int) -> list[slice]:
+    """Runs that are each filled up before the next begins."""
+    edges, held = [0], 0
+    for place, weight in enumerate(weights):
+        if held + weight > room or place - edges[-1] == most:
+            edges.append(place)
+            held = 0
+        held += weight
+    return [slice(low, high) for low, high in zip(edges, [*edges[1:], len(weights)], strict=True)]
 
 
 def closed(text: str, tokenizer: Tokenizer, rules: Rules) -> Spelling:

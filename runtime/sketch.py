@@ -96,9 +96,10 @@ def _chip(pen: Any, found: Detections, i: int, factor: int, size: tuple[int, int
     """The words of box i on its colour: above the box, else inside, moved down until they cover no others."""
     from PIL import ImageFont
 
-    font = ImageFont.load_default(max(12, round(max(size) / 46)))
+    points = max(12, round(max(size) / 46))
+    font = ImageFont.load_default(points)
     words = _fit(pen, text(found, i), size[0] - 8, font)
-    width, height = pen.textlength(words, font=font) + 8, font.size + 6
+    width, height = pen.textlength(words, font=font) + 8, points + 6
     left, top = (found.boxes[i, :2].astype(np.float64) * factor).tolist()
     left = min(max(left, 0.0), max(size[0] - width, 0.0))
     place = _free((left, top - height, left + width, top), size[1], taken)

@@ -76,7 +76,9 @@ class _Reader:
         return tuple(items)
 
     def item(self, depth: int) -> Item:
-        name, parts, kinds = self.name(), (), ()
+        name = self.name()
+        parts: tuple[Item, ...] = ()
+        kinds: tuple[str, ...] = ()
         while self.peek() in ("[", "("):
             if self.peek() == "[" and not parts:
                 parts = self.things(depth + 1)

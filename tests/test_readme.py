@@ -22,7 +22,7 @@ def blocks(wanted):
 
 
 @pytest.fixture
-def folder(tmp_path, pictures, clip_bundle, sam_bundle, monkeypatch):
+def folder(tmp_path, pictures, clip_bundle, sam_bundle, grounding_bundle, owl_bundle, monkeypatch):
     (tmp_path / "photos").mkdir()
     for picture in pictures[:4]:
         shutil.copy(picture, tmp_path / "photos")
@@ -32,6 +32,8 @@ def folder(tmp_path, pictures, clip_bundle, sam_bundle, monkeypatch):
     (tmp_path / "zoo").symlink_to(ROOT / "zoo")
     shutil.copytree(clip_bundle, tmp_path / "clip.bundle")
     shutil.copytree(sam_bundle, tmp_path / "sam.bundle")
+    shutil.copytree(grounding_bundle, tmp_path / "grounding.bundle")
+    shutil.copytree(owl_bundle, tmp_path / "owl.bundle")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

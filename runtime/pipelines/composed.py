@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,22 @@ def classified(
     return replace(found, kind=scores.best, kind_score=scores.values.max(axis=1))
 
 
+class _Place(NamedTuple):
+    """A part of the whole picture: where it lies, and the box that it is the crop of."""
+
+    image: Image
+    left: int
+    top: int
+    parent: int
+
+
+class _Ask(NamedTuple):
+    """Items to look for in each of the places."""
+
+    items: tuple[Item, ...]
+    places: list[_Place]
+
+
 def tree(detector: Any, clip: Any, picture: Any, items: Sequence[Item], **asked: Any) -> Pipeline[Detections]:
     """Detections of a tree prompt, outer boxes before inner ones; `parent` says in which box each was found.
 
@@ -65,51 +81,50 @@ def tree(detector: Any, clip: Any, picture: Any, items: Sequence[Item], **asked:
     """
     image = yield Work(decode, picture)
     phrases = tuple(dict.fromkeys(name for item in items for name in item.names))
-    made, kinds, scores, parents = [], [], [], []
-    level = [(tuple(items), [(image, (0, 0), -1)])]
+    parts: list[Detections] = []
+    level = [_Ask(tuple(items), [_Place(image, 0, 0, -1)])]
     while level:
-        looked = yield All(*(_level(detector, clip, group, places, asked) for group, places in level))
+        looked = yield All(*(_look(detector, clip, ask, asked) for ask in level))
         level = []
-        for found, kind, score, parent, below in looked:
-            first = sum(len(part) for part in made)
+        for found, below in looked:
+            before = sum(len(part) for part in parts)
             label = np.array([phrases.index(name) for name in found.names], np.int64)
-            made.append(replace(found, label=label, phrases=phrases))
-            kinds, scores, parents = [*kinds, *kind], [*scores, *score], [*parents, *parent]
-            level += [(g, [(crop, at, first + i) for crop, at, i in places]) for g, places in below]
-    boxes, score, label = (np.concatenate([getattr(d, name) for d in made]) for name in ("boxes", "score", "label"))
-    size = image.height, image.width
-    more: dict[str, Any] = {"parent": np.array(parents, np.int64)}
-    if any(item.classified for item in items):
-        more |= {"kind": tuple(kinds), "kind_score": np.array(scores, np.float32)}
-    return Detections(boxes, score, label, phrases, size, None, image, **more)
+            parts.append(replace(found, label=label, phrases=phrases, picture=image, size=(image.height, image.width)))
+            for ask in below:
+                level.append(ask._replace(places=[p._replace(parent=p.parent + before) for p in ask.places]))
+    made = Detections.join(parts)
+    return made if any(item.classified for item in items) else replace(made, kind=None, kind_score=None)
 
 
-def _level(
-    detector: Any, clip: Any, items: tuple[Item, ...], places: list[tuple[Image, tuple[int, int], int]], asked: Any
-) -> Pipeline[Any]:
-    """What one group of items finds in pictures that lie at (left, top) of the whole, and what to look at next."""
-    names = [item.name for item in items]
-    each = yield from detector.detect([image for image, _, _ in places], names, **asked)
-    kind, score = [""] * sum(map(len, each)), [0.0] * sum(map(len, each))
-    parent = [above for found, (_, _, above) in zip(each, places, strict=True) for _ in range(len(found))]
-    moved = [_moved(found, at) for found, (_, at, _) in zip(each, places, strict=True)]
-    crops = [(c, (x + at[0], y + at[1])) for f, (_, at, _) in zip(each, places, strict=True) for c, (x, y) in _crops(f)]
-    labels = np.concatenate([found.label for found in each])
+def _look(detector: Any, clip: Any, ask: _Ask, asked: dict[str, Any]) -> Pipeline[tuple[Detections, list[_Ask]]]:
+    """What a group of items finds, in the whole picture's pixels, and what to look at within it."""
+    names = [item.name for item in ask.items]
+    each = yield from detector.detect([place.image for place in ask.places], names, **asked)
+    crops = [_within(one, place) for one, place in zip(each, ask.places, strict=True)]
+    moved = [_moved(one, place) for one, place in zip(each, ask.places, strict=True)]
+    found = Detections.join(moved)
+    inner = [place._replace(parent=i) for i, place in enumerate(place for some in crops for place in some)]
+    kind, sure = [""] * len(found), np.zeros(len(found), np.float32)
     below = []
-    for k, item in enumerate(items):
-        mine = np.flatnonzero(labels == k).tolist()
+    for k, item in enumerate(ask.items):
+        mine = np.flatnonzero(found.label == k).tolist()
         if item.kinds and mine:
-            said = yield from clip.classify([crops[i][0] for i in mine], item.kinds)
-            for i, best, value in zip(mine, said.best, said.values.max(axis=1).tolist(), strict=True):
-                kind[i], score[i] = best, value
+            said = yield from clip.classify([inner[i].image for i in mine], item.kinds)
+            sure[mine] = said.values.max(axis=1)
+            for i, best in zip(mine, said.best, strict=True):
+                kind[i] = best
         if item.parts and mine:
-            below.append((item.parts, [(*crops[i], i) for i in mine]))
-    boxes = {name: np.concatenate([getattr(d, name) for d in moved]) for name in ("boxes", "score", "label")}
-    return replace(moved[0], **boxes), kind, score, parent, below
+            below.append(_Ask(item.parts, [inner[i] for i in mine]))
+    return replace(found, kind=tuple(kind), kind_score=sure), below
 
 
-def _moved(found: Detections, at: tuple[int, int]) -> Detections:
-    return replace(found, boxes=found.boxes + np.array([*at, *at], np.float32))
+def _moved(found: Detections, place: _Place) -> Detections:
+    by = np.array([place.left, place.top] * 2, np.float32)
+    return replace(found, boxes=found.boxes + by, parent=np.full(len(found), place.parent, np.int64))
+
+
+def _within(found: Detections, place: _Place) -> list[_Place]:
+    return [_Place(image, place.left + x, place.top + y, -1) for image, (x, y) in _crops(found)]
 
 
 def _crops(found: Detections) -> list[tuple[Image, tuple[int, int]]]:

@@ -92,13 +92,14 @@ class Grounding:
         *,
         threshold: float | None = None,
         nms: float | None = None,
+        every: bool = False,
         size: Any = None,
     ) -> Pipeline[Any]:
         """Detections of the phrases of a caption; `spans` of the result are their characters in it.
 
         spans: (start, end) of each phrase, or a list of such for one in parts; by default noun_spans finds them by a
             rule for English (runtime/nouns.py says which, and what it gets wrong)
-        A phrase is scored in its sentence, and a box may be of several. The rest as of `detect`.
+        A phrase is scored in its sentence. `every=True` where two phrases may mean one thing. The rest as of `detect`.
         Raises TextError for a caption without a phrase, or spans that do not fit, and what `detect` raises.
         """
         asked = self._asked(threshold, nms, size)
@@ -107,7 +108,7 @@ class Grounding:
         if not len(found):
             raise TextError(f"[text] no phrase in {caption[:40]!r}", hint="give spans=[(start, end), …] of characters")
         wording = yield Work(word_caption, caption, found, self.tokenizer, self.rules)
-        return (yield from self._find(picture, wording, True, *asked))
+        return (yield from self._find(picture, wording, every, *asked))
 
     def _find(
         self, picture: Any, wording: Wording, every: bool, threshold: float, nms: float | None, size: Size | None

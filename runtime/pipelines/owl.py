@@ -110,7 +110,7 @@ class Owl:
 
     def _say(self, names: Sequence[str]) -> Pipeline[NDArray[np.float32]]:
         """Queries (K, E): of each label the mean of its templates' unit vectors."""
-        texts = [template.replace("{}", name) for name in names for template in self.templates]
+        texts = [_said(template, name) for name in names for template in self.templates]
         vectors = []
         for start in range(0, len(texts), TEXTS):
             ids = yield Work(self.tokenizer.encode, texts[start : start + TEXTS])
@@ -186,7 +186,18 @@ def _overlap(boxes: NDArray[np.float64], wanted: NDArray[Any]) -> NDArray[np.flo
     if iou.max() > 0:
         return iou
     around = (np.maximum(boxes[:, 2:], wanted[2:]) - np.minimum(boxes[:, :2], wanted[:2])).prod(axis=1)
-    return iou - (around - union) / np.maximum(around, 1e-12)
+    general: NDArray[np.float64] = iou - (around - union) / np.maximum(around, 1e-12)
+    return general
+
+
+def _said(template: str, name: str) -> str:
+    """The label in its template: "a cat" in "a photo of a {}" has one article, and a whole prompt stays as it is."""
+    before = template.partition("{}")[0]
+    if before and name.lower().startswith(before.lower()):
+        return name
+    if name.lower().startswith(("a ", "an ", "the ")):
+        template = template.replace(" a {}", " {}").replace(" the {}", " {}")
+    return template.replace("{}", name)
 
 
 def _parts(prompt: str) -> list[str]:

@@ -60,13 +60,15 @@ def two_stage(
     if not len(regions):
         return replace(Detections.none(tuple(names), image), masks=regions.masks)
     seen = yield from _look(clip, image, regions.boxes)
-    return (yield Work(_judged, judge, seen, names, regions, least, nms))
+    found: Detections = yield Work(_judged, judge, seen, names, regions, least, nms)
+    return found
 
 
 def _propose(proposals: Any, image: Image, limit: int, asked: dict[str, Any]) -> Pipeline[Detections]:
     """What is there, whatever it is, best first; with masks where SAM found it."""
     if not hasattr(proposals, "everything"):
-        found = yield from proposals.detect(image, list(PROPOSED), **{"threshold": 0.05, "nms": 0.7, **asked})
+        wide = {"threshold": 0.05, "nms": 0.7, **asked}
+        found: Detections = yield from proposals.detect(image, list(PROPOSED), **wide)
         return found[:limit]
     masks = yield from proposals.everything(image, **asked)
     masks = masks[np.argsort(-masks.score, kind="stable")[:limit]]

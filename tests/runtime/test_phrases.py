@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from saccade.runtime.errors import TextError
-from saccade.runtime.phrases import Rules, layout, word_labels, word_prompt
+from saccade.runtime.phrases import Rules, _split, layout, word_labels, word_prompt
 from saccade.runtime.text import Tokenizer, TokenizerSpec
 
 SEPARATORS = (2, 3, 4, 5)
@@ -85,13 +85,31 @@ def test_many_labels_become_runs_of_equal_weight(tokenizer, count):
     sizes = made.mask.sum(axis=1)
     assert sizes.max() <= 64
     assert max(len(run) for run in made.said) <= 12
-    assert sizes.max() - sizes.min() <= 14
+    assert sizes.max() - sizes.min() <= 26
     assert words(made, tokenizer)[-1][0] == "red"
     beyond = ~made.mask
     assert not made.ids[beyond].any()
     assert not made.positions[beyond].any()
     eye = np.eye(made.ids.shape[1], dtype=bool)
     assert all((made.attends[c][beyond[c]] == eye[beyond[c]]).all() for c in range(len(made)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_runs_are_as_few_as_can_be_and_nearly_even(seed):
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(1, 9, rng.integers(1, 40)).tolist()
+    room, most = int(rng.integers(max(weights), 30)), int(rng.integers(1, 9))
+    runs = _split(weights, room, most)
+    assert [i for run in runs for i in range(run.start, run.stop)] == list(range(len(weights)))
+    heaviest = max(sum(weights[run]) for run in runs)
+    assert heaviest <= room
+    assert max(run.stop - run.start for run in runs) <= most
+
+    fewest, held, labels = 1, 0, 0
+    for weight in weights:  # filling each run up is the fewest there can be
+        full = held + weight > room or labels == most
+        fewest, held, labels = fewest + full, weight + held * (not full), 1 + labels * (not full)
+    assert len(runs) <= fewest * 5 // 4 + 1
 
 
 def test_a_long_prompt_becomes_runs_too(tokenizer, rules):

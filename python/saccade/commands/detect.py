@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Pictures = Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns such as 'photos/*.jpg'.")]
 Threshold = Annotated[float | None, typer.Option(help="Least score, 0 to 1; the bundle's by default.")]
 Nms = Annotated[float | None, typer.Option(help="Of boxes of one phrase with a larger IoU the best stays; 1 for none.")]
+Every = Annotated[bool, typer.Option("--every", help="A box may be of several phrases.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="A .png or .json for one picture, a folder of pictures for many.")
 ]
@@ -53,7 +54,7 @@ def detect(
     ] = None,
     threshold: Threshold = None,
     nms: Nms = None,
-    every: Annotated[bool, typer.Option("--every", help="A box may be of several phrases.")] = False,
+    every: Every = False,
     masks: MasksOf = None,
     classify: Annotated[Path | None, typer.Option(help="A CLIP bundle: say what each box is, of --kinds.")] = None,
     kinds: Annotated[list[str] | None, typer.Option(help="With --classify: what a box may be, in a row.")] = None,
@@ -92,6 +93,7 @@ def ground(
     ] = None,
     threshold: Threshold = None,
     nms: Nms = None,
+    every: Every = False,
     masks: MasksOf = None,
     output: Output = None,
     json: Json = False,
@@ -103,7 +105,7 @@ def ground(
     """Find the things that a caption names, each with its place in the caption."""
     spans = [_numbers(text, 2, "--span START,END", int) for text in span] if span else None
     with _Models((backend, precision, threads, device), bundle, masks, None) as together:
-        more: dict[str, Any] = {"threshold": threshold, "nms": nms}
+        more: dict[str, Any] = {"threshold": threshold, "nms": nms, "every": every}
         _each(pictures, lambda picture: together.ground(picture, caption, spans, **more), output, json)
 
 

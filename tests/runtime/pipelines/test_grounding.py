@@ -193,6 +193,9 @@ def test_a_caption_gives_boxes_with_places(model, coloured):
     assert len(chosen) == 2
     assert chosen.spans[1] == ((24, 30), (30, 36))
     same(model.ground(coloured, caption, [(2, 9)]), found.of("red dog"))
+    twice = "a red dog next to the red star"
+    assert len(model.ground(coloured, twice)) == 1
+    assert sorted(model.ground(coloured, twice, every=True).names) == ["red dog", "red star"]
 
 
 def test_a_caption_of_5000_characters(model, coloured):

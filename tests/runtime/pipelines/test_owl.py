@@ -6,6 +6,7 @@ import pytest
 import saccade
 from saccade.runtime.errors import BadOutput, ImageError, InputError, PromptError, TextError
 from saccade.runtime.frame import Frame
+from saccade.runtime.pipelines.owl import _said
 
 CELL = 24  # the picture's longer side of 96 goes to 64, so that a cell of 16 shows 24 of its pixels
 
@@ -60,6 +61,22 @@ def test_templates_are_averaged(toy_grounding, tmp_path, picture):
     toy_grounding.write_owl(tmp_path / "t.bundle", templates=["a {}", "{} thing"])
     with saccade.load(tmp_path / "t.bundle", threads=1) as model:
         assert model.detect(picture, ["red"]).names == ("red",)
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "text"),
+    [
+        ("a photo of a {}", "cat", "a photo of a cat"),
+        ("a photo of a {}", "a cat", "a photo of a cat"),
+        ("a photo of a {}", "The moon", "a photo of The moon"),
+        ("a photo of a {}", "a photo of a cat", "a photo of a cat"),
+        ("{}", "a cat", "a cat"),
+        ("a {}", "a cat", "a cat"),
+        ("itap of the {}.", "cat", "itap of the cat."),
+    ],
+)
+def test_a_label_in_its_template(template, name, text):
+    assert _said(template, name) == text
 
 
 def test_a_picture_is_seen_once(model, picture):
