@@ -27,6 +27,11 @@ SIZES: dict[str, dict[str, Any]] = {
     "swin-t": {"backbone": {"window_size": 7, "image_size": 224}, "text": {}, "model": {}},
     # none that anybody trained: for tests of what runs with it
     "small": {"backbone": CONVNEXT, "model": SMALL},
+    "least": {
+        "backbone": {"num_stages": 2, "hidden_sizes": [16, 24], "depths": [1, 1], "layer_scale_init_value": 0.3},
+        "stages": ["stage1", "stage2"],
+        "model": {**SMALL, "num_feature_levels": 3},
+    },
     "small-swin": {"backbone": SWIN, "model": SMALL},
 }
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -40,6 +45,7 @@ OWLS: dict[str, dict[str, Any]] = {
                         "bos_token_id": 30, "eos_token_id": 31},
     },
 }  # fmt: skip
+STAGES = ["stage2", "stage3", "stage4"]
 WORDS = ("red", "blue", "green", "circle", "square", "star", "cat", "dog", "the", "a", "photo", "of", "two")
 SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
 
@@ -54,7 +60,7 @@ def make_grounding(folder: Path | str, size: str = "swin-t", kind: str = "ground
     text = said.get("text", {"vocab_size": 1030, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
                              "intermediate_size": 96, "max_position_embeddings": 64})  # fmt: skip
     config = getattr(transformers, f"{KINDS[kind]}Config")(
-        backbone_config=backbone(**said["backbone"], out_features=["stage2", "stage3", "stage4"]),
+        backbone_config=backbone(**said["backbone"], out_features=said.get("stages", STAGES)),
         text_config=transformers.BertConfig(**text),
         **said["model"],
     )

@@ -69,18 +69,15 @@ def scores_of(outputs: Mapping[str, Array], row: int, said: Array) -> Floats:
 
 def said_by(inputs: Mapping[str, Array], row: int) -> NDArray[np.bool_]:
     """(N,): which of a detector's tokens can be of a phrase: not padding, and not alone, as start and end are."""
-    mask = np.asarray(inputs["text_mask"][row], bool)
+    mask: NDArray[np.bool_] = np.asarray(inputs["text_mask"][row], bool)
     if "attends" not in inputs:
         return mask
-    phrases = mask & (np.asarray(inputs["attends"][row], bool).sum(-1) > 1)
+    phrases: NDArray[np.bool_] = mask & (np.asarray(inputs["attends"][row], bool).sum(-1) > 1)
     return phrases if phrases.any() else mask
 
 
 def _paired(want: tuple[Array, Array], got: tuple[Array, Array], threshold: float) -> Likeness:
-    boxes, scores = (np.asarray(array, np.float64) for array in want)
-    places, other = (np.asarray(array, np.float64) for array in got)
-    finite = np.isfinite(places).all(-1) & np.isfinite(other).all(-1)
-    places, other = np.where(finite[:, None], places, 0.0), np.where(finite[:, None], other, 2.0)
+    (boxes, scores), (places, other) = _finite(*want, wrong=3.0), _finite(*got, wrong=-2.0)
     order = np.argsort(-scores.max(-1), kind="stable")
     count = int(np.clip((scores.max(-1) > threshold / 2).sum(), LEAST, MOST))
     iou = overlap(boxes[order[:count]], places)
@@ -92,3 +89,10 @@ def _paired(want: tuple[Array, Array], got: tuple[Array, Array], threshold: floa
         free[place] = False
         found[:, row] = iou[row, place] * (apart[place] <= APART), max(1 - apart[place], 0.0)
     return Likeness(*found)
+
+
+def _finite(boxes: Array, scores: Array, wrong: float) -> tuple[Floats, Floats]:
+    """Boxes (Q, 4) and scores (Q, N), without area and of the score `wrong` where any number of theirs is none."""
+    boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
+    good = (np.isfinite(boxes).all(-1) & np.isfinite(scores).all(-1))[:, None]
+    return np.where(good, boxes, 0.0), np.where(good, scores, wrong)

@@ -93,10 +93,10 @@ def graphs_of(model: Any, sizes: Sequence[Size], pad: int, longest: int) -> tupl
 
     text = text_graph(Text(model.model).eval(), int(model.config.d_model), pad, longest)
     module, queries = Detector(model).eval(), int(model.config.num_queries)
-    make = lambda name, *rest: detector_graph(name, module, text, queries, longest, *rest)  # noqa: E731
     if model.config.backbone_config.model_type in FREE and len(sizes) > 1:
-        return text, make("detector", None, sizes[0], sizes[-1])
-    return text, *(make(f"detector_{h}x{w}", (h, w), (h, w), (h, w)) for h, w in sizes)
+        return text, detector_graph("detector", module, text, queries, longest, None, sizes[0], sizes[-1])
+    fixed = ((f"detector_{height}x{width}", (height, width)) for height, width in sizes)
+    return text, *(detector_graph(name, module, text, queries, longest, size, size) for name, size in fixed)
 
 
 def text_graph(module: Any, width: int, pad: int, longest: int) -> GraphRecipe:
