@@ -68,7 +68,7 @@ def detector(folder: Path, precision: str = "") -> Detect:
     model = load(folder, precision=precision, threads=1)
 
     def detect(picture: NDArray[np.uint8], text: str, spans: Spans) -> Found:
-        said = model.ground(picture, text, spans=spans, threshold=FLOOR)
+        said = model.ground(picture, text, spans=spans, threshold=FLOOR, every=True)
         return Found(said.boxes, said.score, said.label)
 
     return detect

@@ -57,8 +57,8 @@ def test_a_grounding_bundle_answers_for_each_span(monkeypatch):
     def load(folder, **told):
         assert told == {"precision": "fp16", "threads": 1}
 
-        def ground(picture, text, *, spans, threshold):
-            asked.update(text=text, spans=spans, threshold=threshold, shape=picture.shape)
+        def ground(picture, text, *, spans, threshold, every):
+            asked.update(text=text, spans=spans, threshold=threshold, every=every, shape=picture.shape)
             return SimpleNamespace(
                 boxes=np.ones((2, 4), np.float32), score=np.float32([0.9, 0.1]), label=np.array([1, 0])
             )
@@ -69,5 +69,11 @@ def test_a_grounding_bundle_answers_for_each_span(monkeypatch):
     found = bundled.detector("of.bundle", "fp16")(
         np.zeros((128, 96, 3), np.uint8), "a star. a ring.", ((0, 6), (8, 14))
     )
-    assert asked == {"text": "a star. a ring.", "spans": ((0, 6), (8, 14)), "threshold": 0.05, "shape": (128, 96, 3)}
+    assert asked == {
+        "text": "a star. a ring.",
+        "spans": ((0, 6), (8, 14)),
+        "threshold": 0.05,
+        "every": True,
+        "shape": (128, 96, 3),
+    }
     assert found.phrases.tolist() == [1, 0]
