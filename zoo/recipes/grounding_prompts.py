@@ -12,8 +12,8 @@ from saccade.zoo.grounding import Prompt, Related
 from saccade.zoo.words import COLOURS, SHAPES
 from saccade.zoo.world import LEVELS, Scene, sample_scene
 
-KINDS = {"category": 0.20, "attribute": 0.34, "colour": 0.07, "detailed": 0.06, "absent": 0.12, "unknown": 0.03,
-         "sentence": 0.10, "relation": 0.31}  # fmt: skip
+KINDS = {"category": 0.20, "attribute": 0.34, "colour": 0.07, "detailed": 0.06, "absent": 0.24, "unknown": 0.03,
+         "sentence": 0.10, "relation": 0.55}  # fmt: skip
 """Weights of the kinds once relations are as frequent as they get."""
 RELATIONS_FROM, RELATIONS_BY = 0.2, 0.3  # their weight's share at the start, and when it is whole
 UNNAMED, TWINS = 0.12, 0.15  # shares of things in unnamed colours, of scenes with twins
