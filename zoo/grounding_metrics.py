@@ -15,7 +15,7 @@ from saccade.zoo import detection
 from saccade.zoo.detection import Case, Detect, Found, average_precision, found_in
 from saccade.zoo.metrics import setting
 from saccade.zoo.scene import LEVELS
-from saccade.zoo.words import SHAPES
+from saccade.zoo.words import RELATIONS, SHAPES
 
 if TYPE_CHECKING:
     import torch
@@ -128,10 +128,15 @@ def _absent(detect: Detect, kind: str, n: int) -> dict[str, Any]:
 def _relations(detect: Detect, n: int, pairs: str, *, sentence: bool = False) -> dict[str, Any]:
     cases = detection.relation_cases(n, "middle", SEED, pairs, sentence)
     found = found_in(detect, cases)
+    by_word = {}
+    for word in RELATIONS:
+        some = [pair for pair in zip(cases, found, strict=True) if word in pair[0].text]
+        by_word[word] = _round(detection.pointed(*zip(*some, strict=True))) if some else None
     return {
         "pictures": n,
         "right_box_first": _round(detection.pointed(cases, found)),
         "chance": _round(float(np.mean([case.chance for case in cases]))),
+        "by_word": by_word,
     }
 
 

@@ -69,8 +69,10 @@ def _drawn(case: Case, said: Found) -> Image.Image:
     for phrase, wanted in enumerate(case.wanted):
         of = sure & (said.phrases == phrase)
         overlap = box_iou(said.boxes[of], wanted) >= 0.5
-        for box, right, score in zip(said.boxes[of] * scale, overlap.any(1), said.scores[of], strict=True):
-            _box(pen, tuple(map(float, box)), phrase, bool(right), float(score))
+        for box, right, score in zip(
+            said.boxes[of] * scale, np.any(overlap, axis=1).tolist(), said.scores[of], strict=True
+        ):
+            _box(pen, tuple(map(float, box)), phrase, right, float(score))
         for box in wanted[~overlap.any(0)] * scale:
             _dashed(pen, tuple(map(float, box)))
     return image

@@ -91,7 +91,8 @@ def test_logits_start_low(model, batch):
 def said_exactly(boxes, words, told, sure: float) -> Answers:
     """Query k answers thing k; three layers."""
     logits = torch.where(words, sure, -sure).masked_fill(~told[:, None], float("-inf"))
-    return Answers(logits.expand(3, *logits.shape), grounding_loss.centred(boxes).expand(3, *boxes.shape))
+    centred = grounding_loss.centred(boxes).expand(3, *boxes.shape)
+    return Answers(logits.expand(3, *logits.shape), centred, torch.zeros(0), torch.zeros(0))
 
 
 def test_the_decoder_is_asked_for_the_meant_boxes(batch):
@@ -135,6 +136,27 @@ def test_losses_have_finite_gradients_with_nothing_meant(model, batch):
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in trained.parameters() if p.grad is not None)
+
+
+def test_guides_read_places_of_queries_and_of_a_relations_second_thing(batch):
+    boxes, _, _, told = tensors(batch)
+    anchors = torch.from_numpy(batch.anchors)
+    some = ~anchors[..., 0].isnan()
+    assert some.any()
+    assert not (some & ~told).any()
+    held = [(tuple(a) in {tuple(c) for c in (b[:, :2] + b[:, 2:]).div(2).tolist()}) for b, row, has in
+            zip(boxes, anchors, some, strict=True) for a in row[has].tolist()]  # fmt: skip
+    assert all(held)
+    guides = grounding_loss.Guides(2)
+    with torch.no_grad():
+        for reading in (guides.here, guides.there):
+            reading.weight.copy_(torch.eye(2))
+            reading.bias.zero_()
+    centres_of = grounding_loss.centred(boxes)[..., :2]
+    said = Answers(torch.zeros(0), grounding_loss.centred(boxes)[None], centres_of[:, None], anchors.nan_to_num(9.0))
+    assert guides(said, anchors).item() == pytest.approx(0.0, abs=1e-6)
+    moved = Answers(said.logits, said.boxes, said.queries + 0.1, said.text + 0.2)
+    assert guides(moved, anchors).item() == pytest.approx(0.3, abs=1e-5)
 
 
 def test_generalised_iou_goes_on_where_iou_is_zero():

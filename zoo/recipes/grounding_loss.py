@@ -128,7 +128,7 @@ def _match(
     return tuple(torch.tensor(rows, dtype=torch.int64).reshape(-1, 4).T)
 
 
-class Guides(torch.nn.Module):
+class Guides(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
     """Two linear readings that only training has: of each query where it is, of a relation's words where its second
     thing is. A logit is the product of the two, so with both told it can tell left from right."""
 
