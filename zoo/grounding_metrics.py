@@ -128,10 +128,11 @@ def _absent(detect: Detect, kind: str, n: int) -> dict[str, Any]:
 def _relations(detect: Detect, n: int, pairs: str, *, sentence: bool = False) -> dict[str, Any]:
     cases = detection.relation_cases(n, "middle", SEED, pairs, sentence)
     found = found_in(detect, cases)
-    by_word = {}
+    by_word: dict[str, float] = {}
     for word in RELATIONS:
-        some = [pair for pair in zip(cases, found, strict=True) if word in pair[0].text]
-        by_word[word] = _round(detection.pointed(*zip(*some, strict=True))) if some else None
+        some = [i for i, case in enumerate(cases) if word in case.text]
+        if some:
+            by_word[word] = _round(detection.pointed([cases[i] for i in some], [found[i] for i in some]))
     return {
         "pictures": n,
         "right_box_first": _round(detection.pointed(cases, found)),
