@@ -1,10 +1,12 @@
-"""A SAM bundle as the two functions that the metric asks for, run by the engine that users run.
+"""A bundle as the functions that its metric asks for, run by the engine or the pipeline that users run.
 
-bundle, precision -> encode, decode -> segmentation.one_click and its neighbours
+sam: bundle, precision -> encode, decode -> segmentation.one_click and its neighbours
+grounding: folder, precision -> detect -> detection.average_precision and its neighbours
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from numpy.typing import NDArray
 from saccade.runtime.bundle import Bundle
 from saccade.runtime.engines import Options, open_engine
 from saccade.runtime.image import decode as open_picture
+from saccade.runtime.model import load
 from saccade.runtime.preprocess import Preprocess
+from saccade.zoo.detection import FLOOR, Detect, Found, Spans
 from saccade.zoo.segmentation import Decode, Encode
 
 Floats = NDArray[np.float32]
@@ -54,3 +58,17 @@ def halves(bundle: Bundle, precision: str = "") -> tuple[Encode, Decode]:
         return found["logits"][:, 0].astype(np.float32), found["iou"][:, 0].astype(np.float32)
 
     return encode, decode
+
+
+def detector(folder: Path, precision: str = "") -> Detect:
+    """The grounding pipeline of a bundle, on one thread; a box may be of several phrases.
+
+    precision: fp32, fp16 or int8; by default what a user gets who names none
+    """
+    model = load(folder, precision=precision, threads=1)
+
+    def detect(picture: NDArray[np.uint8], text: str, spans: Spans) -> Found:
+        said = model.ground(picture, text, spans=spans, threshold=FLOOR, every=True)
+        return Found(said.boxes, said.score, said.label)
+
+    return detect

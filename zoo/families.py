@@ -77,7 +77,26 @@ def sam() -> Family:
     )
 
 
-FAMILIES: dict[str, Callable[[], Family]] = {"clip": clip, "sam": sam}
+def grounding() -> Family:
+    from saccade.zoo.grounding_metrics import bundle_metrics, grounding_metrics, quick_metrics
+    from saccade.zoo.recipes import grounding as recipe
+    from saccade.zoo.recipes.grounding_model import detector
+
+    return Family(
+        recipe.PEAK_RATE,
+        recipe.PICTURES,
+        recipe.RECIPE,
+        start=recipe.start,
+        load=recipe.load,
+        train=recipe.train,
+        save=recipe.save,
+        quick=lambda model: quick_metrics(detector(model)),
+        measure=lambda model: grounding_metrics(model, detector(model)),
+        measure_bundle=bundle_metrics,
+    )
+
+
+FAMILIES: dict[str, Callable[[], Family]] = {"clip": clip, "grounding": grounding, "sam": sam}
 
 
 def checkpoint_of(name: str) -> Path:

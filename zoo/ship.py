@@ -65,7 +65,14 @@ def ship_sam(checkpoint: Path, target: Path) -> Bundle:
     return export(checkpoint, target, calibrate=_scenes(), **_told("sam"))
 
 
-SHIP: dict[str, Callable[[Path, Path], Bundle]] = {"clip": ship_clip, "sam": ship_sam}
+def ship_grounding(checkpoint: Path, target: Path) -> Bundle:
+    """The bundle of grounding-tiny in fp32, fp16 and int8."""
+    from saccade.export import export
+
+    return export(checkpoint, target, calibrate=_scenes(), texts=_prompts(), **_told("grounding"))
+
+
+SHIP: dict[str, Callable[[Path, Path], Bundle]] = {"clip": ship_clip, "grounding": ship_grounding, "sam": ship_sam}
 
 
 def _told(family: str) -> dict[str, Any]:
@@ -99,6 +106,17 @@ def _scenes() -> list[Any]:
         rng = evaluation_rng(SEEDS["calibration"] + 7 * at)
         made += [render(sample_scene(rng, level, parts=parts), 128).pixels for _ in range(share)]
     return made
+
+
+def _prompts() -> list[str]:
+    """Prompts of every kind, about things that may be there or not."""
+    from saccade.zoo.evaluate import evaluation_rng
+    from saccade.zoo.recipes.grounding_prompts import KINDS, draw_prompt, draw_scene
+
+    rng = evaluation_rng(SEEDS["texts"])
+    kinds = [kind for kind in KINDS if kind != "unknown"]
+    drawn = [draw_prompt(rng, kinds[i % len(kinds)], draw_scene(rng, kinds[i % len(kinds)], 1.0)) for i in range(TEXTS)]
+    return [prompt.text for prompt in drawn if prompt]
 
 
 if __name__ == "__main__":

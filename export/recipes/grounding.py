@@ -80,7 +80,7 @@ def read(checkpoint: Checkpoint) -> Recipe:
             "max_tokens": spec.max_length,
             "blocks": True,
             "separators": separators,
-            "threshold": THRESHOLD,
+            "threshold": float(checkpoint.json("config.json").get("threshold", THRESHOLD)),
             "text_threshold": TEXT_THRESHOLD,
         },
         files={spec.file: data},

@@ -48,3 +48,32 @@ def test_each_target_is_an_image_with_one_prompt(calls):
     assert given["embedding"].max((1, 2, 3)).tolist() == [200, 0, 200]
     assert logits.shape == (3, 4, 8, 8)
     assert iou.shape == (3, 4)
+
+
+def test_a_grounding_bundle_answers_for_each_span(monkeypatch):
+    """What the pipeline is asked: the text as it is, its spans, and every box with any chance."""
+    asked = {}
+
+    def load(folder, **told):
+        assert told == {"precision": "fp16", "threads": 1}
+
+        def ground(picture, text, *, spans, threshold, every):
+            asked.update(text=text, spans=spans, threshold=threshold, every=every, shape=picture.shape)
+            return SimpleNamespace(
+                boxes=np.ones((2, 4), np.float32), score=np.float32([0.9, 0.1]), label=np.array([1, 0])
+            )
+
+        return SimpleNamespace(ground=ground)
+
+    monkeypatch.setattr(bundled, "load", load)
+    found = bundled.detector("of.bundle", "fp16")(
+        np.zeros((128, 96, 3), np.uint8), "a star. a ring.", ((0, 6), (8, 14))
+    )
+    assert asked == {
+        "text": "a star. a ring.",
+        "spans": ((0, 6), (8, 14)),
+        "threshold": 0.05,
+        "every": True,
+        "shape": (128, 96, 3),
+    }
+    assert found.phrases.tolist() == [1, 0]

@@ -95,7 +95,7 @@ def test_a_bundle_is_measured_where_it_does_not_tell_itself(stub, tmp_path, monk
     assert json.loads((tmp_path / "metrics.json").read_text()) == told | {"bundle": {"int8": "of.bundle"}}
 
 
-@pytest.mark.parametrize("name", ["clip", "sam"])
+@pytest.mark.parametrize("name", ["clip", "grounding", "sam"])
 def test_the_committed_checkpoints_load(name: str):
     family = FAMILIES[name]()
     model = family.load(checkpoint_of(name))
