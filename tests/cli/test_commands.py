@@ -114,6 +114,12 @@ def test_demo(folder, capfd):
         assert sum(row["found"] for row in found["segmented"]) >= sum(row["things"] for row in found["segmented"]) / 2
         with Image.open(found["segment_sheet"]) as sheet:
             assert min(sheet.size) > 600
+    if "grounding-tiny" in names():
+        things = sum(row["things"] for row in found["detected"])
+        assert sum(row["right"] for row in found["detected"]) >= 0.6 * things
+        assert sum(row["wrong"] for row in found["detected"]) <= 0.1 * things
+        with Image.open(found["detect_sheet"]) as sheet:
+            assert min(sheet.size) > 600
     assert run(["demo", "-o", "out"]) == 0
     assert "open it" in capfd.readouterr().out
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from saccade.commands import demo_sam
+from saccade.commands import demo_grounding, demo_sam
 from saccade.commands.show import Json, as_json, load, progress, show, table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="A folder for the pictures.")] = Path("saccade-demo"),
     json: Json = False,
 ) -> None:
-    """Run the shipped models on the shipped pictures: classify, search, cut out, and draw what came out."""
+    """Run the shipped models on the shipped pictures: classify, search, cut out, find by words; and draw it."""
     from saccade import index_pictures
     from saccade.zoo.shipped import names, pictures, truth
 
@@ -44,18 +44,25 @@ def demo(
     sheet = output / "demo.png"
     _sheet(rows, found, [scores for scores, _ in answers], matches, index, about).save_png(sheet)
     cuts, cut_about = demo_sam.cut_all(found) if demo_sam.NAME in names() else ([], {})  # a build may leave it out
-    cut_sheet = output / "segment.png"
+    cut_sheet, found_sheet = output / "segment.png", output / "detect.png"
     if cuts:
         demo_sam.sheet(cuts).save_png(cut_sheet)
+    both = cuts and demo_grounding.NAME in names()
+    boxed, boxed_about = demo_grounding.find_all(found, known) if both else ([], {})
+    if boxed:
+        demo_grounding.sheet(boxed).save_png(found_sheet)
     if json:
         searches = [{"query": m.query, "found": list(m.names)} for m in matches]
         made = {"engine": about, "classified": rows, "searches": searches, "sheet": str(sheet)}
-        as_json({**made, "segmented": [cut.row for cut in cuts], "segment_sheet": str(cut_sheet) if cuts else ""})
+        made |= {"segmented": [cut.row for cut in cuts], "segment_sheet": str(cut_sheet) if cuts else ""}
+        as_json({**made, "detected": [b.row for b in boxed], "detect_sheet": str(found_sheet) if boxed else ""})
         return
     _print(rows, matches, [p.name for p in found], about, len(labels))
     show(f"wrote {sheet}: open it")
     if cuts:
         show(*demo_sam.summary(cuts, cut_about), f"wrote {cut_sheet}: open it")
+    if boxed:
+        show(*demo_grounding.summary(boxed, boxed_about), f"wrote {found_sheet}: open it")
 
 
 def _timed(model: Model, picture: Path, classifier: Classifier) -> tuple[Scores, float]:
