@@ -12,6 +12,17 @@ import numpy as np
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real", action="store_true", help="also run networks of real size: minutes and gigabytes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--real"):
+        for item in items:
+            if "real" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="a network of real size: make test PYTEST=--real"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test touches the user's cache, and no SACCADE_* variable of the user reaches a test."""

@@ -20,7 +20,7 @@ def play(name, *arguments):
 
 
 def test_every_example_is_here():
-    assert {path.stem for path in FOLDER.glob("*.py")} == SHIPPED
+    assert {path.stem for path in FOLDER.glob("*.py")} == SHIPPED | {"rerank"}  # test_rerank.py
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))

@@ -1,5 +1,5 @@
 """Text-prompted detectors of real size, random weights, against transformers. Minutes and gigabytes: run by hand with
-`pytest -m slow tests/export/recipes/test_grounding_real.py`; docs/export-grounding.md has what was found."""
+`pytest --real tests/export/recipes/test_grounding_real.py`; docs/export-grounding.md has what was found."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return make_grounding(tmp_path_factory.mktemp("checkpoints") / "swin-t", "swin-t")
 
 
-@pytest.mark.slow
+@pytest.mark.real
 @pytest.mark.parametrize("size", [(480, 640), (640, 480)])
 def test_grounding_dino_tiny_answers_as_the_class(folder: Path, size: tuple[int, int]) -> None:
     from transformers import GroundingDinoForObjectDetection

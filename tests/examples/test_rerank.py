@@ -15,7 +15,7 @@ import saccade
 from saccade.runtime.errors import DeadlineExceeded, Superseded
 from saccade.zoo.shipped import bundle_path, names, truth
 
-FOLDER = Path(__file__).parent.parent / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.skipif("sam-tiny" not in names(), reason="this build has no sam-tiny")
 
 
