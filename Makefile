@@ -29,7 +29,7 @@ demo: $(VENV)/demo/.installed  ## from nothing to an annotated picture on the CP
 
 test: $(VENV)/test/.installed  ## pytest on the installed wheel; native tests; GPU tests where there is one
 	$(VENV)/test/bin/python -c "import saccade._native" || { echo "error: the native module was not built"; exit 1; }
-	$(VENV)/test/bin/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(VENV)/test/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST)
 
 check: $(VENV)/test/.installed  ## ruff, mypy --strict on the installed wheel, clang-format
 	$(VENV)/test/bin/ruff check .
