@@ -1,5 +1,6 @@
 """The scheduler's benchmark: its cases run, its gate holds, and memory does not grow with requests."""
 
+import numpy as np
 import pytest
 
 import saccade
@@ -33,7 +34,10 @@ def test_memory_does_not_grow_with_requests(null):
 def test_single_rows_name_their_figures(null):
     rows = {row["case"]: row for row in measure.single(*null, count=20)}
     assert set(rows) == {"single", "future", "hop"}
-    assert all(row["overhead_us_p99"] >= row["overhead_us_p50"] for row in rows.values())
+    for row in rows.values():
+        assert row["runs"] == 20
+        assert row["direct_us_p50"] > 0
+        assert np.isfinite([row["overhead_us_p50"], row["overhead_us_p99"]]).all()
 
 
 def test_overload_and_latest_wins_count_what_they_say(null):
